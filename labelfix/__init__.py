@@ -1,0 +1,61 @@
+"""labelfix finds and fixes wrong labels in image-classification data.
+
+>>> import labelfix
+>>> manifest = labelfix.read("manifest.parquet")            # doctest: +SKIP
+>>> findings = labelfix.scan(manifest, out="run/")          # doctest: +SKIP
+>>> findings.most_suspicious(20)                            # doctest: +SKIP
+
+Names are loaded when first used, so that `import labelfix` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelfix.errors import InconclusiveError, InputError, LabelfixError, UsageError
+    from labelfix.findings import Correction, Findings
+    from labelfix.learn.recipe import Recipe
+    from labelfix.manifest import Manifest
+    from labelfix.pipeline import scan
+    from labelfix.readers import read
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "read": "readers",
+    "scan": "pipeline",
+    "Recipe": "learn.recipe",
+    "Manifest": "manifest",
+    "Findings": "findings",
+    "Correction": "findings",
+    "LabelfixError": "errors",
+    "UsageError": "errors",
+    "InputError": "errors",
+    "InconclusiveError": "errors",
+}
+
+__all__ = [
+    "Correction",
+    "Findings",
+    "InconclusiveError",
+    "InputError",
+    "LabelfixError",
+    "Manifest",
+    "Recipe",
+    "UsageError",
+    "__version__",
+    "read",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'labelfix' has no attribute {name!r}")
+    return getattr(import_module(f"labelfix.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

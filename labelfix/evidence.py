@@ -1,0 +1,82 @@
+"""Evidence: all that is known of each row, in chunks; what is there and what is not.
+
+The cost of holding evidence of N rows is N × E × C floats a block, C ≤ 12 candidates; it is made and
+dropped chunk by chunk, so nothing here has the size samples × classes × epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.trajectories import Floats, Ints, Trajectories
+
+MAX_CANDIDATES = 12
+"""The given label and the eleven likeliest others; the rest is pooled as "other"."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceChunk:
+    """Evidence of n rows, of the training set or of an unseen batch. Missing blocks are None."""
+
+    rows: NDArray[np.int64]
+    """[n] positions in the manifest."""
+    labels: Ints
+    """[n] given class."""
+    classes: int
+    """K."""
+    candidates: Ints
+    """[n, C] candidate classes, the given one first, then descending by what the evidence says."""
+    in_sample: Trajectories | None
+    """Heads that saw the row's label; None for unseen rows and where only probabilities are given."""
+    out_of_fold: Trajectories | None
+    """The head that saw neither the row nor its group or duplicates."""
+    probabilities: Floats | None
+    """[n, K] final out-of-fold probabilities (the user's own where given)."""
+    votes: Floats | None
+    """[n, C] share of the nearest labelled neighbours, group-mates and duplicates excluded, per
+    candidate, weighted by similarity; sums to at most 1."""
+    trusted: NDArray[np.bool_] | None = None
+    """[n] the label is known to be right."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def blocks(self) -> tuple[Trajectories | None, Trajectories | None]:
+        """The two trajectory blocks, in-sample first."""
+        return self.in_sample, self.out_of_fold
+
+    def dynamics(self) -> Trajectories:
+        """Return the block hand-made scores are computed on: in-sample, else out-of-fold."""
+        block = self.in_sample if self.in_sample is not None else self.out_of_fold
+        if block is None:
+            raise ValueError("this evidence holds no trajectories")
+        return block
+
+
+class Evidence(Protocol):
+    """Evidence of the rows that can be scored, read by chunks as often as needed."""
+
+    classes: int
+    """K."""
+    epochs: int
+    """Recorded epochs E."""
+    present: frozenset[str]
+    """Which of {"trajectories", "out_of_fold", "in_sample", "features", "neighbours", "trusted"} are there."""
+    fitted_on: str
+    """Names the rows: digest and count, as every fitted state repeats it."""
+
+    def __len__(self) -> int: ...
+
+    def chunks(self) -> Iterator[EvidenceChunk]:
+        """Yield all rows in a fixed order and fixed chunk boundaries."""
+        ...
+
+    def sample(self, rows: int) -> EvidenceChunk:
+        """Return evidence of at most this many rows, evenly spaced by content hash: for percentiles."""
+        ...

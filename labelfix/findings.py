@@ -1,0 +1,200 @@
+"""Correction (one corrector's opinion, sparse), State (what it learned), Findings (the table of opinions)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from labelfix.errors import InputError
+from labelfix.rundir import writing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+"""Version of findings.parquet; a reader refuses a newer one."""
+
+SOFT = 16
+"""At most this many classes of a soft label are written; the rest is `soft_label_other`."""
+
+SOFT_LABEL = pa.list_(pa.struct([("label", pa.string()), ("p", pa.float32())]))
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a corrector learned from training rows: small, saved in the run, enough to score unseen rows."""
+
+    corrector: str
+    """Name."""
+    fitted_on: str
+    """Digest and count of the rows every array here was fitted on."""
+    arrays: dict[str, NDArray[Any]]
+    """Percentiles, confusions, thresholds, priors."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Scalars and names; JSON."""
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file; the settings are its metadata."""
+        from safetensors.numpy import save
+
+        header = {"corrector": self.corrector, "fitted_on": self.fitted_on, "schema": "1"}
+        header["settings"] = json.dumps(self.settings, sort_keys=True)
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        with writing(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata=header))
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read what `save` wrote; raises InputError when the file is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                header = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: the saved state cannot be read ({error}); scan again") from error
+        return cls(header["corrector"], header["fitted_on"], arrays, json.loads(header["settings"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """One corrector's opinion of n rows."""
+
+    corrector: str
+    """Name."""
+    score: NDArray[np.float32]
+    """[n] higher is more suspicious; only its order is meant."""
+    classes: NDArray[np.int32]
+    """[n, S] classes of the soft label, likeliest first, S ≤ 16."""
+    p: NDArray[np.float32]
+    """[n, S] their probabilities; what is missing to 1 belongs to the other classes."""
+    suspicion: NDArray[np.float32] | None = None
+    """[n] probability that the given label is wrong, where the corrector claims to know it."""
+    is_issue: NDArray[np.bool_] | None = None
+    """[n] the method's own verdict, where it has one."""
+
+    def suggested(self, given: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the likeliest class other than the given one [n], and its probability [n]."""
+        p = np.where(self.classes == given[:, None], -1.0, self.p)
+        best = p.argmax(axis=1)
+        rows = np.arange(len(given))
+        return self.classes[rows, best], p[rows, best].clip(0.0, 1.0).astype(np.float32)
+
+    def p_of(self, labels: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return the probability given to one class a row [n]; 0 where it is not among those listed."""
+        return np.where(self.classes == labels[:, None], self.p, 0.0).sum(axis=1).astype(np.float32)
+
+    @staticmethod
+    def concatenate(parts: list[Correction]) -> Correction:
+        """Join the corrections of consecutive chunks."""
+        first = parts[0]
+
+        def join(name: str) -> Any:
+            return None if getattr(first, name) is None else np.concatenate([getattr(p, name) for p in parts])
+
+        fields = ("score", "classes", "p", "suspicion", "is_issue")
+        return Correction(first.corrector, *(join(name) for name in fields))
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """findings.parquet: one row per manifest row, in manifest order, none dropped."""
+
+    table: pa.Table
+    """Columns: id, image, label, suggested, suspicion, confidence, soft_label, soft_label_other, rank,
+    is_label_error, auto_fix, is_ambiguous, is_outlier, duplicate_group, status, reason, then
+    <corrector>.score, <corrector>.suggested and cleanlab.is_issue."""
+    meta: dict[str, Any]
+    """schema, classes, correctors, recipe, manifest (digest), versions, estimated_errors."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """[K] class names."""
+        return tuple(self.meta["classes"])
+
+    @property
+    def correctors(self) -> tuple[str, ...]:
+        """Names, the primary one first."""
+        return tuple(self.meta["correctors"])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one column as a numpy array [N]; nulls become NaN or None."""
+        return self.table.column(name).to_numpy()  # type: ignore[no-any-return]  # pyarrow is untyped
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the whole table as a data frame."""
+        return self.table.to_pandas()  # type: ignore[no-any-return]  # pyarrow is untyped
+
+    def most_suspicious(self, count: int = 20) -> pd.DataFrame:
+        """Return the rows to look at first, by rank."""
+        order = self.order()[:count]
+        return self.table.take(pa.array(order)).to_pandas()  # type: ignore[no-any-return]  # pyarrow is untyped
+
+    def order(self) -> NDArray[np.intp]:
+        """[M] positions of the ranked rows, the most suspicious first."""
+        rank = self.table.column("rank").to_numpy()
+        ranked = np.flatnonzero(~np.isnan(rank.astype(float)))
+        return ranked[np.argsort(rank[ranked], kind="stable")]
+
+    def soft_labels(self) -> NDArray[np.float32]:
+        """[N, K] corrected label distributions; rows that were not scored keep their given label.
+
+        What is not listed (`soft_label_other`) is spread evenly over the classes that are not listed.
+        """
+        names = {name: k for k, name in enumerate(self.classes)}
+        dense = np.zeros((len(self), len(names)), np.float32)
+        lists = self.table.column("soft_label").combine_chunks()
+        lengths = lists.value_lengths().fill_null(0).to_numpy()
+        flat = lists.flatten()
+        row = np.repeat(np.arange(len(self)), lengths)
+        encoded = flat.field("label").dictionary_encode()
+        code = np.array([names[name] for name in encoded.dictionary.to_pylist()], dtype=np.intp)
+        if len(row):
+            dense[row, code[encoded.indices.to_numpy()]] = flat.field("p").to_numpy()
+        other = self.table.column("soft_label_other").to_numpy()
+        unlisted = dense == 0
+        spread = np.where(np.isnan(other), 0.0, other) / np.maximum(unlisted.sum(axis=1), 1)
+        dense += unlisted * spread[:, None].astype(np.float32)
+        empty = np.flatnonzero(lengths == 0)
+        given = self.table.column("label").take(pa.array(empty)).to_pylist()
+        for position, name in zip(empty, given, strict=True):
+            if name is not None:
+                dense[position] = 0.0
+                dense[position, names[name]] = 1.0
+        return dense
+
+    def write(self, path: Path) -> None:
+        """Write Parquet to a temporary name and rename it."""
+        text = {b"labelfix": json.dumps(self.meta, sort_keys=True).encode()}
+        with writing(path) as temporary:
+            pq.write_table(self.table.replace_schema_metadata(text), temporary, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path | str) -> Findings:
+        """Read findings.parquet, or that of a run directory; raises InputError."""
+        path = Path(path)
+        path = path / "findings.parquet" if path.is_dir() else path
+        try:
+            table = pq.read_table(path)
+            meta = json.loads((table.schema.metadata or {})[b"labelfix"])
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no findings there; run `labelfix scan` first") from error
+        except (KeyError, OSError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"{path}: not a findings file, or a damaged one ({error}); scan again") from error
+        if meta["schema"] > SCHEMA:
+            raise InputError(
+                f"{path}: written by a newer labelfix (schema {meta['schema']}, this one reads up to {SCHEMA}); "
+                f"upgrade labelfix"
+            )
+        return cls(table, meta)

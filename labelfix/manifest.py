@@ -1,0 +1,71 @@
+"""Manifest: the labels we were given, and where each image's bytes are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Images(Protocol):
+    """Where the encoded bytes of each image come from; picklable, so that worker processes can read."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded bytes of one image; raises ImageUnreadable with the reason."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return what the user calls the image: a path relative to the root, or `file.parquet#row`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A labelled data set as its owner describes it; N rows, K classes."""
+
+    ids: NDArray[np.object_]
+    """[N] text; unique unless `annotators` is given (then id + annotator is)."""
+    labels: NDArray[np.int32]
+    """[N] index into `classes`; -1 where the row has no label."""
+    classes: tuple[str, ...]
+    """[K] class names; integers as text."""
+    images: Images | None
+    """The images; None when the manifest has none (features or probabilities come from outside)."""
+    groups: NDArray[np.object_] | None = None
+    """[N] patient, video, product or burst; rows of one group share a fold. "" = on its own."""
+    trusted: NDArray[np.bool_] | None = None
+    """[N] True where the label is known to be right."""
+    annotators: NDArray[np.object_] | None = None
+    """[N] who gave the label; a row is then one answer."""
+    split: NDArray[np.object_] | None = None
+    """[N] train, validation, test, as the owner names them; carried along, all are scanned."""
+    source: str = ""
+    """Path or URL as given."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Role → column chosen, e.g. {"image": "file_name", "label": "label"}."""
+    notes: tuple[str, ...] = ()
+    """What the reader noticed and the user should see, a sentence each."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """Hash of ids, image names, labels, classes, groups, trust and annotators: names these rows."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((len(self), self.classes)).encode())
+        digest.update(self.labels.astype("<i4").tobytes())
+        for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names()):
+            digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode())
+        return digest.hexdigest()
+
+    def image_names(self) -> list[str] | None:
+        """What the user calls each image; None without images."""
+        if self.images is None:
+            return None
+        return [self.images.name(i) for i in range(len(self))]

@@ -1,0 +1,152 @@
+"""The run directory: what is where, writing whole files only, and resuming."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelfix.errors import InputError, LabelfixError, UsageError
+
+SCHEMA = 1
+"""Version of the run directory's layout."""
+
+
+class OutputError(LabelfixError):
+    """A result cannot be written: disk full, or no permission."""
+
+    exit_code = 4
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it onto `path` when all is written and on disk.
+
+    Raises OutputError when the disk is full or not writable; nothing half-written is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Say why a path cannot be written and what to do."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        free = "free some space there, or choose another place with -o or --cache, then --resume"
+        return OutputError(f"{path}: cannot be written, the disk is full; {free}")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place with -o or --cache")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run; `run.json` is written first, `findings.parquet` last."""
+
+    path: Path
+
+    @property
+    def run_json(self) -> Path:
+        """Recipe, versions, digests, timings, estimated errors."""
+        return self.path / "run.json"
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest as it was read."""
+        return self.path / "manifest.parquet"
+
+    @property
+    def neighbours(self) -> Path:
+        """Neighbours, duplicates and outliers of the training rows."""
+        return self.path / "neighbours.safetensors"
+
+    @property
+    def heads(self) -> Path:
+        """Head checkpoints: with the features they are the trajectories."""
+        return self.path / "heads.safetensors"
+
+    @property
+    def trajectories(self) -> Path:
+        """Loss, entropy, margin per row and recorded epoch."""
+        return self.path / "trajectories.parquet"
+
+    @property
+    def findings(self) -> Path:
+        """The table of opinions."""
+        return self.path / "findings.parquet"
+
+    def state(self, corrector: str) -> Path:
+        """Where a corrector's state is."""
+        return self.path / "state" / f"{corrector}.safetensors"
+
+    def begin(self, identity: dict[str, Any], resume: bool) -> dict[str, Any]:
+        """Claim the directory for a run and return what run.json says so far.
+
+        `identity` says what makes two runs the same: manifest digest, recipe, correctors. Raises UsageError when
+        the directory holds another run, or holds this one and `resume` was not asked for.
+        """
+        if self.path.is_file():
+            raise UsageError(f"{self.path}: is a file, but the output must be a directory; choose another -o")
+        if self.run_json.exists():
+            held = self.read()
+            differing = [name for name in identity if held.get(name) != identity[name]]
+            if differing:
+                what = ", ".join(differing)
+                raise UsageError(f"{self.path}: holds another run (different {what}); choose another -o or delete it")
+            if not resume:
+                state = "a finished" if held.get("finished") else "an unfinished"
+                raise UsageError(
+                    f"{self.path}: holds {state} run of the same data; add --resume to continue it, or choose another -o"
+                )
+            return held
+        if self.path.exists() and any(self.path.iterdir()) and not self._only_leftovers():
+            raise UsageError(f"{self.path}: is not empty and holds no labelfix run; choose another -o")
+        try:
+            (self.path / "state").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        begun = {"schema": SCHEMA, **identity, "finished": False, "timings": {}}
+        self.write(begun)
+        return begun
+
+    def _only_leftovers(self) -> bool:
+        # A run killed before its run.json was renamed leaves these.
+        return all(p.name == "state" or p.name.endswith(".tmp") for p in self.path.iterdir())
+
+    def read(self) -> dict[str, Any]:
+        """Return run.json; raises InputError."""
+        try:
+            found: dict[str, Any] = json.loads(self.run_json.read_text())
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path}: no labelfix run there (run.json is missing)") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.run_json}: damaged ({error}); delete the directory and scan again") from error
+        if found.get("schema", 0) > SCHEMA:
+            raise InputError(f"{self.run_json}: written by a newer labelfix; upgrade labelfix")
+        return found
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Replace run.json."""
+        with writing(self.run_json) as temporary:
+            temporary.write_text(json.dumps(record, indent=2, default=str) + "\n")
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed run left behind."""
+        for leftover in [*self.path.glob(".*.tmp"), *self.path.glob("state/.*.tmp")]:
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""Trajectories: what training said, per sample, per epoch, per candidate class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+FLOOR = -20.0
+"""Log-probabilities are clipped here: a half-precision head cannot tell smaller ones apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """One block (in-sample, or out-of-fold) for n rows, E recorded epochs and C candidate classes.
+
+    A probe computes it from head checkpoints; fine-tuning records it. Candidate 0 is the given label.
+    """
+
+    log_p: Floats
+    """[n, E, C] log-probability of each candidate; `FLOOR` at least."""
+    margin: Floats
+    """[n, E, C] log_p of the candidate minus that of the likeliest other class of all K."""
+    entropy: Floats
+    """[n, E] entropy of the whole distribution over log K, in [0, 1]."""
+
+    @property
+    def loss(self) -> Floats:
+        """[n, E] cross-entropy of the given label, in nats."""
+        return -self.log_p[:, :, 0]
+
+    def take(self, rows: NDArray[np.intp] | slice) -> Trajectories:
+        """Return the block of some of its rows."""
+        return Trajectories(self.log_p[rows], self.margin[rows], self.entropy[rows])
+
+
+def summarise(log_p: Floats, candidates: Ints) -> Trajectories:
+    """Reduce full log-probabilities to a block.
+
+    `log_p` is [n, E, K], normalised; `candidates` [n, C], column 0 the given label.
+    """
+    classes = log_p.shape[2]
+    clipped = np.maximum(log_p, FLOOR)
+    chosen = np.take_along_axis(clipped, candidates[:, None, :], axis=2)
+    best = clipped.argmax(axis=2)  # [n, E]
+    top = np.take_along_axis(clipped, best[:, :, None], axis=2)
+    if classes > 2:
+        second = np.partition(clipped, classes - 2, axis=2)[:, :, classes - 2, None]
+    else:
+        second = clipped.min(axis=2, keepdims=True)
+    is_best = candidates[:, None, :] == best[:, :, None]
+    margin = chosen - np.where(is_best, second, top)
+    entropy = -(np.exp(clipped) * clipped).sum(axis=2) / np.log(classes)
+    return Trajectories(chosen, margin, entropy.clip(0.0, 1.0).astype(np.float32))
