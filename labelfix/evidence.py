@@ -70,6 +70,8 @@ class Evidence(Protocol):
     """Which of {"trajectories", "out_of_fold", "in_sample", "features", "neighbours", "trusted"} are there."""
     fitted_on: str
     """Names the rows: digest and count, as every fitted state repeats it."""
+    labels: Ints
+    """[n] given class of all rows."""
 
     def __len__(self) -> int: ...
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from labelfix.rundir import writing
 
 
 class Images(Protocol):
@@ -63,6 +66,24 @@ class Manifest:
         for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names()):
             digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode())
         return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write what was read as Parquet: id, image, label, and group, trusted, annotator, split where given."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        numbers = pa.array(self.labels, mask=self.labels < 0)
+        columns = {"id": pa.array(self.ids, pa.string())}
+        names = self.image_names()
+        if names is not None:
+            columns["image"] = pa.array(names, pa.string())
+        columns["label"] = pa.array(self.classes, pa.string()).take(numbers)
+        for name in ("groups", "trusted", "annotators", "split"):
+            values = getattr(self, name)
+            if values is not None:
+                columns[name.removesuffix("s") if name != "trusted" else name] = pa.array(values)
+        with writing(path) as temporary:
+            pq.write_table(pa.table(columns), temporary, compression="zstd")
 
     def image_names(self) -> list[str] | None:
         """What the user calls each image; None without images."""

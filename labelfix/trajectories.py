@@ -46,13 +46,10 @@ def summarise(log_p: Floats, candidates: Ints) -> Trajectories:
     classes = log_p.shape[2]
     clipped = np.maximum(log_p, FLOOR)
     chosen = np.take_along_axis(clipped, candidates[:, None, :], axis=2)
-    best = clipped.argmax(axis=2)  # [n, E]
-    top = np.take_along_axis(clipped, best[:, :, None], axis=2)
-    if classes > 2:
-        second = np.partition(clipped, classes - 2, axis=2)[:, :, classes - 2, None]
-    else:
-        second = clipped.min(axis=2, keepdims=True)
-    is_best = candidates[:, None, :] == best[:, :, None]
-    margin = chosen - np.where(is_best, second, top)
     entropy = -(np.exp(clipped) * clipped).sum(axis=2) / np.log(classes)
+    best = clipped.argmax(axis=2)[:, :, None]  # [n, E, 1]
+    top = np.take_along_axis(clipped, best, axis=2)
+    np.put_along_axis(clipped, best, -np.inf, axis=2)
+    second = clipped.max(axis=2, keepdims=True)
+    margin = chosen - np.where(candidates[:, None, :] == best, second, top)
     return Trajectories(chosen, margin, entropy.clip(0.0, 1.0).astype(np.float32))

@@ -1,0 +1,1 @@
+"""Methods that judge labels, all behind the two-step protocol of `interface`."""

@@ -1,0 +1,68 @@
+"""Level: raw scores of other methods become probabilities on the target, without any truth.
+
+The confident joint (Northcutt et al. 2021, §3.1) says of each row whether a class other than the given one is
+confidently preferred out of fold; isotonic regression of that on the score gives the level and keeps the order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.correctors.interface import Corrector
+from labelfix.evidence import Evidence, EvidenceChunk
+from labelfix.findings import Correction, State
+from labelfix.trajectories import Floats
+
+KNOTS = 256
+
+
+def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
+    """Add the calibration of a corrector's score to its state."""
+    from sklearn.isotonic import IsotonicRegression
+
+    K = evidence.classes
+    total, count = np.zeros(K), np.maximum(np.bincount(evidence.labels, minlength=K), 1)
+    for rows in evidence.chunks():
+        np.add.at(total, rows.labels, _own(rows))
+    thresholds = np.where(total > 0, total / count, 1.0)
+    scores, wrong = [], []
+    for rows in evidence.chunks():
+        scores.append(corrector.score(state, rows).score)
+        wrong.append(_confidently_other(rows, thresholds))
+    score = np.concatenate(scores)
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, np.concatenate(wrong))
+    x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
+    return dataclasses.replace(
+        state, arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": fitted.predict(x).astype(np.float32)}
+    )
+
+
+def with_suspicion(correction: Correction, state: State, given: NDArray[np.int32]) -> Correction:
+    """Turn the score into suspicion and make the soft label agree with it: q[given] = 1 − suspicion."""
+    suspicion = np.interp(correction.score, state.arrays["level.score"], state.arrays["level.p"]).astype(np.float32)
+    is_given = correction.classes == given[:, None]
+    others = np.where(is_given, 0.0, correction.p)
+    rest = np.maximum(1.0 - np.where(is_given, correction.p, 0.0).sum(axis=1), 1e-9)
+    p = np.where(is_given, 1.0 - suspicion[:, None], others * (suspicion / rest)[:, None]).astype(np.float32)
+    order = np.argsort(-p, axis=1, kind="stable")
+    return dataclasses.replace(
+        correction,
+        suspicion=suspicion,
+        classes=np.take_along_axis(correction.classes, order, axis=1),
+        p=np.take_along_axis(p, order, axis=1),
+    )
+
+
+def _own(rows: EvidenceChunk) -> Floats:
+    assert rows.probabilities is not None
+    return rows.probabilities[np.arange(len(rows)), rows.labels]
+
+
+def _confidently_other(rows: EvidenceChunk, thresholds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    assert rows.probabilities is not None
+    confident = np.where(rows.probabilities >= thresholds, rows.probabilities, -1.0)
+    best = confident.argmax(axis=1)
+    return (confident.max(axis=1) > 0) & (best != rows.labels)

@@ -1,0 +1,1 @@
+"""Learning: images, backbone, features, probe and what training recorded."""

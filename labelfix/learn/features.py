@@ -1,0 +1,401 @@
+"""Features of images: extracted once, kept in a cache that all runs share, read by rows.
+
+The cache has a directory per backbone identity, and in it shards: safetensors files of at most 4096
+rows with `keys` [n, 16] uint8 (content keys) and `features` [n, d] float16. A shard is one file,
+written whole and renamed, so several processes may write; a damaged one is dropped and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.errors import ImageUnreadable, InputError
+from labelfix.learn.images import KEY_BYTES, Batch, ImageDataset, collate, content_key, decode
+from labelfix.learn.recipe import Recipe
+from labelfix.manifest import Images
+from labelfix.progress import Progress
+from labelfix.rundir import output_error, writing
+
+if TYPE_CHECKING:
+    from labelfix.learn.backbone import Backbone, Identity
+
+VERSION = 1
+"""Of the cache's layout; part of every directory's name."""
+_SHARD = 4096  # rows
+_FLUSH_AFTER = 60.0  # seconds: a slow backbone keeps what it has
+_IN_MEMORY = 1 << 30  # bytes: up to here features are loaded, above they stay memory-mapped
+_CHUNK = 256  # rows hashed at a time while all are cached
+_CHEAP = 4e-4  # seconds to decode an image, below which worker processes cost more than they save
+_WORTH_WORKERS = 2.0  # seconds of decoding that pay for starting worker processes
+_KEY = np.dtype(f"S{KEY_BYTES}")
+
+Rows = NDArray[np.intp]
+Half = NDArray[np.float16]
+
+
+def default_cache() -> Path:
+    """Return the user's cache folder: `$XDG_CACHE_HOME/labelfix`, else `~/.cache/labelfix`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labelfix"
+
+
+class Features:
+    """Features [N, d] by manifest position; in memory up to 1 GB, else gathered from memory maps.
+
+    Rows that have none (not asked for, or unreadable) are zeros.
+    """
+
+    def __init__(self, parts: Sequence[NDArray[Any]], where: Rows, width: int) -> None:
+        """`where` [N] counts through the rows of `parts` [n_i, d]; -1 = zeros."""
+        self._parts, self._where, self._width = parts, where, width
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        if len(parts) > 1 and len(where) * width * 2 <= _IN_MEMORY:
+            whole = self.take(np.arange(len(where)))
+            self._parts, self._where, self._starts = [whole], np.arange(len(where)), np.array([0, len(whole)])
+
+    @classmethod
+    def from_array(cls, array: NDArray[Any]) -> Self:
+        """Wrap the user's own features [N, d] of any number type, memory-mapped or not; raises InputError."""
+        if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
+            found = f"{array.dtype} {list(array.shape)}"
+            raise InputError(f"features: an array of numbers [rows, width] is needed, but this is {found}")
+        return cls([array], np.arange(len(array)), array.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N, d."""
+        return len(self._where), self._width
+
+    @property
+    def dtype(self) -> np.dtype[np.float16]:
+        """float16."""
+        return np.dtype(np.float16)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def take(self, rows: Rows) -> Half:
+        """Return a new array [n, d] of these rows; raises InputError for values float16 cannot hold."""
+        at = self._where[rows]
+        taken = np.zeros((len(at), self._width), dtype=np.float16)
+        part_of = np.searchsorted(self._starts, at, side="right") - 1
+        try:
+            with np.errstate(over="raise"):
+                for part in np.unique(part_of[at >= 0]):
+                    mine = np.flatnonzero((part_of == part) & (at >= 0))
+                    taken[mine] = self._parts[part][at[mine] - self._starts[part]]
+        except FloatingPointError as error:
+            remedy = "values beyond ±65504 do not fit into float16; scale them down"
+            raise InputError(f"features: {remedy}") from error
+        return taken
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """What `extract` found out; N images in the manifest."""
+
+    features: Features
+    """[N, d]; zeros where not extracted."""
+    keys: NDArray[np.uint8]
+    """[N, 16] content keys; zeros where not extracted or where the bytes cannot be read."""
+    unreadable: dict[int, str]
+    """Manifest position → reason."""
+    forwarded: int
+    """Images that went through the backbone; the others were cached, copies or unreadable."""
+    timings: dict[str, float]
+    """Seconds: read_hash (rows found in the cache first), load, forward, decode_wait, write, total."""
+
+
+def extract(images: Images, rows: Rows, recipe: Recipe, cache: Path, progress: Progress) -> Extraction:
+    """Return the features of the images at `rows` [n], through the backbone where the cache has none.
+
+    Equal images go through once. A feature's bytes depend on the image and the recipe only, not on order,
+    neighbours in the batch, workers, or what was cached. What was done when an error or an interrupt comes
+    is kept. Raises UsageError for a backbone that cannot be used, OutputError for a cache that cannot be
+    written, InputError when no image at all is readable.
+    """
+    from labelfix.learn.backbone import identify
+
+    began = time.perf_counter()
+    work = _Work(images, recipe, np.zeros((len(images), KEY_BYTES), dtype=np.uint8))
+    identity = identify(recipe)
+    if identity is None:  # hub weights are named by their values
+        identity = work.load().identity
+    store = _Store.open(cache, identity)
+    with progress.stage("features", len(rows), "images") as advance:
+        left = _cached_first(work, rows, store, advance)
+        if len(left):
+            _forward(work, left, store, identity.size, advance)
+    store = _Store.open(cache, identity)  # with the shards just written
+    where = np.full(len(images), -1, dtype=np.intp)
+    readable = np.setdiff1d(rows, np.fromiter(work.unreadable, dtype=np.intp, count=len(work.unreadable)))
+    where[readable] = store.locate(work.keys[readable])
+    if len(rows) and not len(readable):
+        row, reason = next(iter(work.unreadable.items()))
+        raise InputError(f"none of {len(rows)} images can be read; the first, {images.name(row)}: {reason}")
+    if (where[readable] < 0).any():
+        raise InputError(f"{store.path}: another process removed features while they were used; run again")
+    features = Features(store.features, where, store.width)
+    work.timings["total"] = time.perf_counter() - began
+    return Extraction(features, work.keys, work.unreadable, work.forwarded, work.timings)
+
+
+@dataclass(eq=False)
+class _Work:
+    """What one extraction gathers."""
+
+    images: Images
+    recipe: Recipe
+    keys: NDArray[np.uint8]
+    unreadable: dict[int, str] = field(default_factory=dict)
+    forwarded: int = 0
+    timings: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("read_hash", "load", "decode_wait", "forward", "write"), 0.0)
+    )
+    backbone: Backbone | None = None
+
+    def load(self) -> Backbone:
+        """Load the backbone when the first image needs it."""
+        if self.backbone is None:
+            from labelfix.learn.backbone import load_backbone
+
+            with self.timed("load"):
+                self.backbone = load_backbone(self.recipe)
+        return self.backbone
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the seconds spent inside."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[what] += time.perf_counter() - began
+
+
+def _cached_first(work: _Work, rows: Rows, store: _Store, advance: Callable[[int], None]) -> Rows:
+    """Read and hash rows while all are in the cache; return those from the first miss on."""
+    if not len(store.sorted_keys):
+        return rows
+    with work.timed("read_hash"):
+        for start in range(0, len(rows), _CHUNK):
+            some = rows[start : start + _CHUNK]
+            for row in some:
+                try:
+                    work.keys[row] = np.frombuffer(content_key(work.images.read(int(row))), dtype=np.uint8)
+                except ImageUnreadable as error:
+                    work.unreadable[int(row)] = str(error)
+            known = store.locate(work.keys[some]) >= 0
+            if not all(hit or int(row) in work.unreadable for hit, row in zip(known, some, strict=True)):
+                return rows[start:]
+            advance(len(some))
+    return rows[:0]
+
+
+def _forward(work: _Work, rows: Rows, store: _Store, size: int, advance: Callable[[int], None]) -> None:
+    """Decode what the cache does not have, send it through the backbone and write shards."""
+    dataset = ImageDataset(work.images, size, rows, known=store.sorted_keys)
+    workers = _workers(work, dataset)
+    queued: set[bytes] = set()
+    decoding = contextlib.closing(_batches(dataset, work.recipe.batch_size, workers))
+    with decoding as batches, store.writer(work) as writer:
+        while True:
+            with work.timed("decode_wait"):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            at = batch.seen
+            work.keys[at] = batch.keys
+            work.unreadable.update(batch.reasons)
+            chosen = []
+            for i, key in enumerate(map(bytes, work.keys[batch.rows])):
+                if key not in queued:
+                    queued.add(key)
+                    chosen.append(i)
+            if chosen:
+                fresh = batch.rows[chosen]
+                writer.add(work.keys[fresh], batch.images[chosen])
+            advance(len(at))
+
+
+def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]:
+    """Yield the data set's batches in order; closing it ends the worker processes."""
+    if not workers:
+        for start in range(0, len(dataset), size):
+            yield collate([dataset[i] for i in range(start, min(start + size, len(dataset)))])
+        return
+    from torch.utils.data import DataLoader
+
+    mapped: Any = dataset  # map-style by its methods: no need to import torch for a base class
+    loader: DataLoader[Batch] = DataLoader(
+        mapped, size, num_workers=workers, collate_fn=collate, worker_init_fn=_leave_interrupts_to_parent
+    )
+    iterator = iter(loader)
+    try:
+        while (batch := next(iterator, None)) is not None:
+            yield batch
+    finally:
+        del iterator  # the last reference: torch then stops and joins the workers
+
+
+def _leave_interrupts_to_parent(_: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _workers(work: _Work, dataset: ImageDataset) -> int:
+    """Decide how many processes decode. Only speed depends on it, so it may be measured."""
+    if work.recipe.workers is not None:
+        return work.recipe.workers
+    sample = dataset.rows[np.linspace(0, len(dataset) - 1, 9).astype(int)]
+    seconds = []
+    for row in sample:
+        with contextlib.suppress(ImageUnreadable):
+            data = work.images.read(int(row))
+            began = time.perf_counter()
+            decode(data, dataset.size)
+            seconds.append(time.perf_counter() - began)
+    each = float(np.median(seconds[1:])) if len(seconds) > 1 else 0.0  # the first one also warms up
+    from labelfix.learn.backbone import choose_device
+
+    if each * len(dataset) < _WORTH_WORKERS or (each < _CHEAP and choose_device(work.recipe).type == "cpu"):
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Store:
+    """The shards of one backbone identity."""
+
+    def __init__(self, path: Path, features: list[NDArray[Any]], keys: NDArray[np.bytes_]) -> None:
+        self.path, self.features = path, features
+        self._order = np.argsort(keys, kind="stable")
+        self.sorted_keys = keys[self._order]
+        self.width = features[0].shape[1] if features else 0
+
+    @classmethod
+    def open(cls, cache: Path, identity: Identity) -> _Store:
+        """Read the keys of all whole shards, making the directory if there is none; raises OutputError."""
+        path = cache / f"features-{VERSION}-{identity.key}"
+        about = path / "about.json"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(path, error) from error
+        if not about.exists():
+            with writing(about) as temporary:
+                temporary.write_text(json.dumps({"version": VERSION, **asdict(identity)}, indent=2) + "\n")
+        files = sorted(path.glob("*.safetensors"))
+        shards = [shard for file in files if (shard := _read_shard(file)) is not None]
+        widths = {features.shape[1] for _, features in shards}
+        assert len(widths) <= 1, f"{path}: shards of widths {widths}"
+        keys = np.concatenate([keys for keys, _ in shards]) if shards else np.zeros(0, dtype=_KEY)
+        return cls(path, [features for _, features in shards], keys)
+
+    def locate(self, keys: NDArray[np.uint8]) -> Rows:
+        """Return for keys [n, 16] the row counted through all shards; -1 = not there."""
+        wanted = np.ascontiguousarray(keys).view(_KEY).reshape(-1)
+        if not len(self.sorted_keys):
+            return np.full(len(wanted), -1, dtype=np.intp)
+        at = np.searchsorted(self.sorted_keys, wanted).clip(max=len(self.sorted_keys) - 1)
+        return np.where(self.sorted_keys[at] == wanted, self._order[at], -1)
+
+    @contextlib.contextmanager
+    def writer(self, work: _Work) -> Iterator[_Writer]:
+        """Yield a writer of new shards; what it holds is written on the way out, even after an error."""
+        writer = _Writer(self.path, work)
+        try:
+            yield writer
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                writer.flush()
+            raise
+        writer.finish()
+
+
+class _Writer:
+    """Collects pixels into full batches, and their features into shards."""
+
+    def __init__(self, path: Path, work: _Work) -> None:
+        self._path, self._work = path, work
+        self._pixels: list[NDArray[np.uint8]] = []
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._features: list[Half] = []
+        self._keys: list[NDArray[np.uint8]] = []
+        self._flushed = time.monotonic()
+
+    def add(self, keys: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+        """Take images [n, S, S, 3]; full batches go through the backbone."""
+        self._pixels.append(pixels)
+        self._waiting.append(keys)
+        while sum(map(len, self._pixels)) >= self._work.recipe.batch_size:
+            self._forward(self._work.recipe.batch_size)
+
+    def finish(self) -> None:
+        """Send the rest through the backbone and write the last shard."""
+        if self._pixels:
+            self._forward(self._work.recipe.batch_size)
+        self.flush()
+
+    def _forward(self, count: int) -> None:
+        pixels, keys = np.concatenate(self._pixels), np.concatenate(self._waiting)
+        self._pixels, self._waiting = ([pixels[count:]], [keys[count:]]) if len(keys) > count else ([], [])
+        backbone = self._work.load()
+        with self._work.timed("forward"):
+            self._features.append(backbone(pixels[:count]))
+        self._keys.append(keys[:count])
+        self._work.forwarded += len(keys[:count])
+        held = sum(map(len, self._keys))
+        if held + count > _SHARD or time.monotonic() - self._flushed > _FLUSH_AFTER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is as one shard, named by its keys; raises OutputError."""
+        from safetensors.numpy import save_file
+
+        self._flushed = time.monotonic()
+        if not self._keys:
+            return
+        keys, features = np.concatenate(self._keys), np.concatenate(self._features)
+        with self._work.timed("write"), writing(self._path / f"{_shard_name(keys)}.safetensors") as temporary:
+            save_file({"keys": keys, "features": features}, temporary, metadata={"version": str(VERSION)})
+        self._keys, self._features = [], []
+
+
+def _shard_name(keys: NDArray[np.uint8]) -> str:
+    return hashlib.blake2b(keys.tobytes(), digest_size=16).hexdigest()
+
+
+def _read_shard(path: Path) -> tuple[NDArray[np.bytes_], NDArray[Any]] | None:
+    """Return keys [n] and memory-mapped features [n, d] of a shard; drop it when it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as shard:  # checks the header against the file's length
+            keys = shard.get_tensor("keys")
+            rows, width = shard.get_slice("features").get_shape()
+        if _shard_name(keys) == path.stem and keys.shape == (rows, KEY_BYTES):
+            with path.open("rb") as file:
+                start = 8 + int.from_bytes(
+                    file.read(8), "little"
+                )  # safetensors: length, header, then tensors
+                offset = start + json.loads(file.read(start - 8))["features"]["data_offsets"][0]
+            features = np.memmap(path, dtype=np.float16, mode="r", offset=offset, shape=(rows, width))
+            return keys.view(_KEY).reshape(-1), features
+    except (SafetensorError, ValueError, TypeError):
+        pass
+    except OSError:  # gone meanwhile, or not readable now: as if it were not there
+        return None
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return None

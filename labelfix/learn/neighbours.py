@@ -1,0 +1,209 @@
+"""Nearest neighbours: who votes on a label, what is a copy of what, what is unlike anything else.
+
+Cosine on a centred projection to at most 128 dimensions. Cost for N rows: exact up to 20k rows (N² × 128
+multiply-adds), above that an inverted file of about √N cells of which 16 are looked at (16 · N · √N × 128);
+above 200k rows the vectors are held in half precision (256 bytes a row).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.errors import InputError
+from labelfix.rundir import writing
+from labelfix.trajectories import Floats, Ints
+
+if TYPE_CHECKING:
+    from labelfix.learn.features import Features
+
+WIDTH = 128
+EXACT_UP_TO = 20_000
+COMPRESS_ABOVE = 200_000
+SEARCHED = 32
+"""Neighbours looked up a row; copies and group-mates are struck out, and the first k of the rest vote."""
+COPY_SIMILARITY = 0.985
+"""Centred cosine from which two rows may be copies …"""
+COPY_RATIO = 0.15
+"""… if their distance is also below this share of the distance to the first neighbour that is no copy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Centres features and projects them onto the leading principal directions of a sample."""
+
+    mean: Floats
+    """[d]"""
+    basis: Floats
+    """[d, w], w = min(d, 128)."""
+
+    @classmethod
+    def fit(cls, features: Features, rows: NDArray[np.intp]) -> Projection:
+        """Fit on at most 8,192 of the given rows, evenly spaced."""
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 8192)).astype(np.intp)]
+        sample = features.take(some).astype(np.float32)
+        mean = sample.mean(axis=0)
+        sample -= mean
+        width = min(WIDTH, sample.shape[1])
+        _, directions = np.linalg.eigh(sample.T @ sample)
+        basis = directions[:, ::-1][:, :width]
+        signs = np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(width)])
+        return cls(mean, np.ascontiguousarray(basis * signs, dtype=np.float32))
+
+    def __call__(self, features: Features, rows: NDArray[np.intp]) -> Floats:
+        """Return unit vectors [n, w], read in pieces."""
+        out = np.empty((len(rows), self.basis.shape[1]), np.float32)
+        for start in range(0, len(rows), 8192):
+            piece = features.take(rows[start : start + 8192]).astype(np.float32)
+            out[start : start + 8192] = (piece - self.mean) @ self.basis
+        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Neighbours among the n training rows; positions count training rows, not manifest rows."""
+
+    index: Ints
+    """[n, k] the nearest rows that are neither copies nor group-mates, nearest first; -1 = no more."""
+    similarity: NDArray[np.float16]
+    """[n, k] cosine; 0 where there is none."""
+    component: Ints
+    """[n] rows of one component (group or copies) share a fold."""
+    copies: Ints
+    """[n] number of the set of copies a row belongs to; -1 = it has none."""
+    outlier: NDArray[np.bool_]
+    """[n] far from everything, by the robust spread of neighbour distances."""
+    projection: Projection
+    """To find neighbours of unseen rows."""
+    vectors: NDArray[np.float16]
+    """[n, w] projected training rows."""
+
+    def votes(self, labels: Ints, rows: NDArray[np.intp], candidates: Ints) -> Floats:
+        """Return each candidate's share [len(rows), C] of the neighbours' labels, weighted by similarity."""
+        index = self.index[rows]
+        weight = np.where(index >= 0, np.maximum(self.similarity[rows].astype(np.float32), 0.0) + 1e-3, 0.0)
+        weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+        voted = np.where(index >= 0, labels[index], -1)
+        shares = np.empty(candidates.shape, np.float32)
+        for column in range(candidates.shape[1]):
+            shares[:, column] = (weight * (voted == candidates[:, column, None])).sum(axis=1)
+        return shares
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file."""
+        from safetensors.numpy import save
+
+        arrays: dict[str, NDArray[Any]] = {
+            "index": self.index,
+            "similarity": self.similarity,
+            "component": self.component,
+            "copies": self.copies,
+            "outlier": self.outlier,
+            "projection.mean": self.projection.mean,
+            "projection.basis": self.projection.basis,
+            "vectors": self.vectors,
+        }
+        with writing(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata={"schema": "1"}))
+
+    @classmethod
+    def load(cls, path: Path) -> Neighbours:
+        """Read what `save` wrote; raises InputError when the file is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            projection = Projection(held.pop("projection.mean"), held.pop("projection.basis"))
+            return cls(**held, projection=projection)
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: the saved neighbours cannot be read ({error}); scan again") from error
+
+
+def find(features: Features, rows: NDArray[np.intp], keys: NDArray[np.uint8], groups: Ints | None, k: int, seed: int) -> Neighbours:
+    """Find the neighbours of the given feature rows among each other.
+
+    `rows` [n] in canonical order (so that the result does not depend on the manifest's order), `keys` [n, 16]
+    content hashes, `groups` [n] group number or -1. Source of the copy rule: ratio test, Lowe 2004 §7.1.
+    """
+    projection = Projection.fit(features, rows)
+    vectors = projection(features, rows)
+    similarity, index = _search(vectors, min(SEARCHED, len(rows)), seed)
+    one, other = _copies(similarity, index, keys)
+    copies = _components(len(rows), one, other)
+    component = copies
+    if groups is not None:
+        grouped = np.flatnonzero(groups >= 0)
+        order = grouped[np.argsort(groups[grouped], kind="stable")]
+        chained = groups[order[1:]] == groups[order[:-1]]
+        component = _components(
+            len(rows), np.concatenate([one, order[:-1][chained]]), np.concatenate([other, order[1:][chained]])
+        )
+    allowed = (index >= 0) & (component[index] != component[:, None])
+    position = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(allowed, position, axis=1)
+    nearest = np.where(kept, np.take_along_axis(index, position, axis=1), -1).astype(np.int32)
+    near = np.where(kept, np.take_along_axis(similarity, position, axis=1), 0.0).astype(np.float16)
+    sizes = np.bincount(copies, minlength=1)
+    return Neighbours(
+        nearest, near, component, np.where(sizes[copies] > 1, copies, -1).astype(np.int32), _outliers(near, kept),
+        projection, vectors.astype(np.float16),
+    )  # fmt: skip
+
+
+def _search(vectors: Floats, k: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
+    import faiss
+
+    rows, width = vectors.shape
+    if rows <= EXACT_UP_TO:
+        index: Any = faiss.IndexFlatIP(width)
+    else:
+        cells = int(np.sqrt(rows))
+        quantiser = faiss.IndexFlatIP(width)
+        if rows > COMPRESS_ABOVE:
+            index = faiss.IndexIVFScalarQuantizer(
+                quantiser, width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            )
+        else:
+            index = faiss.IndexIVFFlat(quantiser, width, cells, faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed = seed + 1
+        index.cp.niter = 6
+        index.nprobe = 16
+        index.train(vectors[:: max(1, rows // (64 * cells))])
+    index.add(vectors)
+    similarity, found = index.search(vectors, k)
+    return np.where(found >= 0, similarity, 0.0), found
+
+
+def _copies(similarity: Floats, index: NDArray[np.int64], keys: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of rows that show the same thing: equal bytes, or far nearer than the next neighbour."""
+    itself = np.arange(len(index))
+    distance = np.where((index >= 0) & (index != itself[:, None]), 1.0 - similarity, np.inf)
+    typical = np.median(np.sort(distance, axis=1)[:, min(5, distance.shape[1] - 1)]) if len(index) > 1 else np.inf
+    reference = np.minimum(np.where(np.isfinite(typical), typical, 1.0), 1.0)
+    near = distance <= min(1.0 - COPY_SIMILARITY, COPY_RATIO * reference)
+    one, column = np.nonzero(near)
+    other = index[one, column]
+    order = np.lexsort(keys.T[::-1])
+    equal = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    return np.concatenate([one, order[:-1][equal]]), np.concatenate([other, order[1:][equal]])
+
+
+def _components(rows: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> Ints:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(rows, rows))
+    return connected_components(graph, directed=False)[1].astype(np.int32)  # type: ignore[no-any-return]
+
+
+def _outliers(near: NDArray[np.float16], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows whose mean neighbour distance exceeds the upper quartile by three interquartile ranges (Tukey)."""
+    distance = 1.0 - near.sum(axis=1, dtype=np.float32) / np.maximum(kept.sum(axis=1), 1)
+    low, high = np.quantile(distance, [0.25, 0.75]) if len(distance) else (0.0, 0.0)
+    return (distance > high + 1.5 * (high - low)) & (distance > 0.5)

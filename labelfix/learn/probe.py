@@ -1,0 +1,202 @@
+"""The probe: K-fold linear heads on frozen features, trained together, with a checkpoint per recorded epoch.
+
+Work for N rows, width d, F folds, K classes: N × d × F·K × 4 multiply-adds an epoch (forward and gradient).
+Heads in half precision take E × F × (d + 1) × K × 2 bytes: 1.3 MB for 10 classes, 128 MB for 1,000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.errors import InputError
+from labelfix.learn.recipe import Recipe
+from labelfix.progress import Progress
+from labelfix.rundir import writing
+from labelfix.trajectories import Floats, Ints
+
+if TYPE_CHECKING:
+    from labelfix.learn.features import Features
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Checkpoints of the fold heads; head f saw every training row that is not in fold f."""
+
+    weight: NDArray[np.float16]
+    """[E, F, d, K] on standardised features."""
+    bias: Floats
+    """[E, F, K]"""
+    mean: Floats
+    """[d] of the training rows' features."""
+    scale: Floats
+    """[d] their standard deviation, floored."""
+    progress: Floats
+    """[E] share of training done at each checkpoint, in (0, 1]."""
+    fitted_on: str
+    """Digest and count of the training rows."""
+
+    @property
+    def epochs(self) -> int:
+        """E."""
+        return int(self.weight.shape[0])
+
+    @property
+    def folds(self) -> int:
+        """F."""
+        return int(self.weight.shape[1])
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return int(self.weight.shape[3])
+
+    def out_of_fold(self, fold: int) -> tuple[Floats, Floats]:
+        """Return weight [d, E·K] and bias [E·K] of the head that did not see this fold."""
+        return self._flat(self.weight[:, fold].astype(np.float32), self.bias[:, fold])
+
+    def in_sample(self, fold: int) -> tuple[Floats, Floats]:
+        """Return weight [d, E·K] and bias [E·K] of the mean of the heads that saw this fold."""
+        others = [f for f in range(self.folds) if f != fold]
+        weight = np.zeros(self.weight[:, 0].shape, np.float32)
+        for f in others:
+            weight += self.weight[:, f]
+        return self._flat(weight / len(others), self.bias[:, others].mean(axis=1))
+
+    def _flat(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+        width = weight.shape[1]
+        flat = weight.transpose(1, 0, 2).reshape(width, -1) / self.scale[:, None]
+        return flat, bias.reshape(-1) - self.mean @ flat
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file."""
+        from safetensors.numpy import save
+
+        names = ("weight", "bias", "mean", "scale", "progress")
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
+        with writing(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata={"schema": "1", "fitted_on": self.fitted_on}))
+
+    @classmethod
+    def load(cls, path: Path) -> Heads:
+        """Read what `save` wrote; raises InputError when the file is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                fitted_on = (file.metadata() or {})["fitted_on"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise InputError(f"{path}: the saved heads cannot be read ({error}); scan again") from error
+        return cls(**arrays, fitted_on=fitted_on)
+
+
+def assign_folds(component: Ints, keys: NDArray[np.uint8], folds: int) -> Ints:
+    """Return the fold [n] of each row: a hash of its component, named by the smallest key in it.
+
+    `keys` [n, 16] is the hash of the row's group, or else of its content, so a row that comes back later
+    meets the head that did not see it.
+    """
+    number = keys[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
+    smallest = np.full(int(component.max(initial=-1)) + 1, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, component, number)
+    # The leading bits order the keys, so the minimum of many is biased there: the fold comes from mixed bits.
+    mixed = smallest * np.uint64(0x9E3779B97F4A7C15)
+    return ((mixed >> np.uint64(33)) % np.uint64(folds)).astype(np.int32)[component]
+
+
+def train(
+    features: Features, rows: NDArray[np.intp], labels: Ints, folds: Ints, classes: int, recipe: Recipe,
+    fitted_on: str, progress: Progress,
+) -> Heads:  # fmt: skip
+    """Train the heads on the given feature rows [n], labels [n] and folds [n], all in canonical order.
+
+    AdamW with a cosine schedule after a short warm-up, on standardised features.
+    """
+    import torch
+
+    device = torch.device(recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    count, width, F, K = len(rows), features.shape[1], recipe.folds, classes
+    mean, scale = _standardisation(features, rows)
+    centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
+    target, fold = torch.from_numpy(labels.astype(np.int64)).to(device), torch.from_numpy(folds).to(device)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    batch = batch_size(count, recipe.probe_batch)
+    steps_an_epoch = -(-count // batch)
+    total = steps_an_epoch * recipe.epochs
+    stops = recorded_steps(total, recipe.checkpoints)
+
+    # One weight matrix for all folds: (d + 1, F·K), the last row is the bias.
+    weight = torch.zeros(width + 1, F * K, device=device)
+    first, second = torch.zeros_like(weight), torch.zeros_like(weight)
+    held_weight = np.empty((len(stops), F, width, K), np.float16)
+    held_bias = np.empty((len(stops), F, K), np.float32)
+    numbers = torch.arange(F, device=device)
+    step = 0
+    with progress.stage("train", total, "steps") as advance:
+        for _ in range(recipe.epochs):
+            order = torch.randperm(count, generator=generator).numpy()
+            for start in range(0, count, batch):
+                picked = np.sort(order[start : start + batch])  # ascending: kinder to memory-mapped features
+                at = torch.from_numpy(picked).to(device)
+                x = torch.ones(len(picked), width + 1, device=device)
+                x[:, :width] = (torch.from_numpy(features.take(rows[picked])).to(device).float() - centre) / spread
+                p = torch.softmax((x @ weight).view(-1, F, K), dim=2)
+                p[torch.arange(len(picked), device=device), :, target[at]] -= 1.0
+                p *= (fold[at][:, None] != numbers)[:, :, None]
+                gradient = x.T @ p.view(-1, F * K) / len(picked)
+                step += 1
+                _adamw(weight, gradient, first, second, step, _rate(step, total, recipe.learning_rate), recipe.weight_decay)
+                if step in stops:
+                    at_checkpoint = stops.index(step)
+                    held_weight[at_checkpoint] = (
+                        weight[:width].view(width, F, K).permute(1, 0, 2).clamp(-6e4, 6e4).half().cpu().numpy()
+                    )
+                    held_bias[at_checkpoint] = weight[width].view(F, K).cpu().numpy()
+                advance(1)
+    return Heads(held_weight, held_bias, mean, scale, np.array(stops, np.float32) / total, fitted_on)
+
+
+def batch_size(rows: int, most: int) -> int:
+    """Return rows a step: about 64 steps an epoch for small sets, `most` for large ones."""
+    return int(min(most, max(16, 2 ** int(np.log2(max(rows // 64, 1))))))
+
+
+def recorded_steps(total: int, checkpoints: int) -> list[int]:
+    """Return the steps after which a checkpoint is kept: denser early, where clean labels are learnt first."""
+    share = (np.arange(1, checkpoints + 1) / checkpoints) ** 1.5
+    return sorted({max(1, round(float(s) * total)) for s in share})
+
+
+def _rate(step: int, total: int, peak: float) -> float:
+    warm = max(1, total // 20)
+    if step <= warm:
+        return peak * step / warm
+    return float(peak * 0.5 * (1.0 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
+
+
+def _adamw(weight, gradient, first, second, step, rate, decay, betas=(0.9, 0.99), epsilon=1e-8):  # type: ignore[no-untyped-def]  # torch tensors
+    # Loshchilov & Hutter 2019, algorithm 2; the bias row (the last) is not decayed.
+    first.mul_(betas[0]).add_(gradient, alpha=1 - betas[0])
+    second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    weight[:-1].mul_(1 - rate * decay)
+    root = (second / (1 - betas[1] ** step)).sqrt_().add_(epsilon)
+    weight.addcdiv_(first, root, value=-rate / (1 - betas[0] ** step))
+
+
+def _standardisation(features: Features, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation [d] of at most 32,768 evenly spaced rows."""
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 32768)).astype(np.intp)]
+    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for start in range(0, len(some), 4096):
+        piece = features.take(some[start : start + 4096]).astype(np.float64)
+        total += piece.sum(axis=0)
+        squares += (piece**2).sum(axis=0)
+    mean = total / len(some)
+    scale = np.sqrt(np.maximum(squares / len(some) - mean**2, 0.0))
+    floor = 1e-3 * max(float(np.median(scale)), 1e-6)
+    return mean.astype(np.float32), np.maximum(scale, floor).astype(np.float32)

@@ -1,0 +1,167 @@
+"""Replay: any rows × head checkpoints → evidence, chunk by chunk, two multiplications a row and checkpoint.
+
+Chunks hold rows of one fold, so that a fold's heads are unpacked once. Memory: E × K floats a row of the chunk,
+bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, large ones compute them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
+from labelfix.learn.neighbours import Neighbours
+from labelfix.learn.probe import Heads
+from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, summarise
+
+if TYPE_CHECKING:
+    from labelfix.learn.features import Features
+
+CHUNK_FLOATS = 8_000_000
+CHUNK_ROWS = 8192
+KEEP_BYTES = 256 << 20
+
+
+@dataclass(eq=False)
+class Replay:
+    """Evidence of training rows: n rows in canonical order (by content hash)."""
+
+    rows: NDArray[np.int64]
+    """[n] manifest position of each."""
+    labels: Ints
+    """[n] given class."""
+    classes: int
+    """K."""
+    fitted_on: str
+    """Names the rows."""
+    folds: Ints | None = None
+    """[n] fold of each; None where only probabilities are given."""
+    features: Features | None = None
+    """Features by manifest position."""
+    heads: Heads | None = None
+    """Checkpoints."""
+    neighbours: Neighbours | None = None
+    """Over the same n rows."""
+    given: Floats | None = None
+    """[N, K] the user's own out-of-sample probabilities, by manifest position."""
+    trusted: NDArray[np.bool_] | None = None
+    """[n]"""
+    _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
+
+    @property
+    def epochs(self) -> int:
+        """E."""
+        return self.heads.epochs if self.heads is not None else 1
+
+    @property
+    def present(self) -> frozenset[str]:
+        """Kinds of evidence that are there."""
+        kinds = {"trajectories", "out_of_fold"}
+        kinds |= {"in_sample", "features"} if self.heads is not None else set()
+        kinds |= {"neighbours"} if self.neighbours is not None else set()
+        kinds |= {"trusted"} if self.trusted is not None else set()
+        return frozenset(kinds)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chunks(self) -> Iterator[EvidenceChunk]:
+        """Yield all rows, fold by fold, in fixed chunks."""
+        if self._kept:
+            yield from self._kept
+            return
+        block = 2 * self.epochs * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
+        keep = len(self) * block <= KEEP_BYTES
+        for chunk in self._compute(np.arange(len(self))):
+            if keep:
+                self._kept.append(chunk)
+            yield chunk
+
+    def sample(self, rows: int) -> EvidenceChunk:
+        """Return at most this many rows, evenly spaced by content hash."""
+        picked = np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp))
+        return _join(list(self._compute(picked)))
+
+    def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
+        size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (self.epochs * self.classes)))
+        if self.heads is None or self.folds is None:
+            for start in range(0, len(picked), size):
+                yield self._chunk(picked[start : start + size], None, None)
+            return
+        folds = self.folds[picked]
+        for fold in range(self.heads.folds):
+            members = picked[folds == fold]
+            if len(members) == 0:
+                continue
+            outside, inside = self.heads.out_of_fold(fold), self.heads.in_sample(fold)
+            for start in range(0, len(members), size):
+                yield self._chunk(members[start : start + size], outside, inside)
+
+    def _chunk(
+        self, at: NDArray[np.intp], outside: tuple[Floats, Floats] | None, inside: tuple[Floats, Floats] | None
+    ) -> EvidenceChunk:
+        given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
+        if outside is None or inside is None or self.features is None:
+            assert given is not None
+            oof, ins = np.log(np.maximum(given, np.exp(FLOOR)))[:, None, :], None
+        else:
+            x = self.features.take(self.rows[at]).astype(np.float32)
+            oof, ins = self._log_p(x, outside), self._log_p(x, inside)
+        probabilities = given if given is not None else np.exp(oof[:, -1])
+        labels = self.labels[at]
+        liking = np.exp(oof).mean(axis=1)
+        if ins is not None:
+            liking += np.exp(ins).mean(axis=1)
+        candidates = self._candidates(at, labels, liking)
+        votes = None
+        if self.neighbours is not None:
+            votes = self.neighbours.votes(self.labels, at, candidates)
+        trusted = self.trusted[at] if self.trusted is not None else None
+        return EvidenceChunk(
+            self.rows[at], labels, self.classes, candidates,
+            summarise(ins, candidates) if ins is not None else None, summarise(oof, candidates),
+            probabilities, votes, trusted,
+        )  # fmt: skip
+
+    def _log_p(self, x: Floats, head: tuple[Floats, Floats]) -> Floats:
+        logits = (x @ head[0] + head[1]).reshape(len(x), -1, self.classes)
+        logits -= logits.max(axis=2, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+        return logits
+
+    def _candidates(self, at: NDArray[np.intp], labels: Ints, liking: Floats) -> Ints:
+        """Return the given class, then the likeliest others (probability plus neighbours' votes) [n, C]."""
+        n, K = liking.shape
+        if self.neighbours is not None:
+            index = self.neighbours.index[at]
+            row, column = np.nonzero(index >= 0)
+            np.add.at(liking, (row, self.labels[index[row, column]]), 1.0 / index.shape[1])
+        liking[np.arange(n), labels] = np.inf
+        count = min(K, MAX_CANDIDATES)
+        if count < K:
+            top = np.argpartition(-liking, count - 1, axis=1)[:, :count]
+            top.sort(axis=1)  # ties are then broken by class number
+        else:
+            top = np.broadcast_to(np.arange(K), (n, K))
+        order = np.argsort(-np.take_along_axis(liking, top, axis=1), axis=1, kind="stable")
+        return np.take_along_axis(top, order, axis=1).astype(np.int32)
+
+
+def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
+    first = chunks[0]
+
+    def joined(name: str) -> object:
+        parts = [getattr(chunk, name) for chunk in chunks]
+        if parts[0] is None:
+            return None
+        if isinstance(parts[0], Trajectories):
+            return Trajectories(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("log_p", "margin", "entropy")))
+        return np.concatenate(parts)
+
+    names = ("candidates", "in_sample", "out_of_fold", "probabilities", "votes", "trusted")
+    rest = {name: joined(name) for name in names}
+    return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

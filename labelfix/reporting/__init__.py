@@ -1,0 +1,1 @@
+"""Findings in, words out: terminal, Markdown and JSON; and progress bars."""

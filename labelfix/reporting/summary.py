@@ -1,0 +1,344 @@
+"""Summary: what a person wants to know of a run, computed from the findings and said nowhere yet."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from labelfix.findings import Findings
+
+SLICE = 1 << 17
+"""Rows whose soft labels are unfolded at a time: bounds memory at a million rows."""
+
+FILES = {
+    "findings.parquet": "suspicion, suggestion, soft label and reason of every row",
+    "run.json": "recipe, versions, timings, estimated errors",
+    "trajectories.parquet": "loss, entropy and margin of every row, epoch by epoch",
+    "heads.safetensors": "the probe's checkpoints",
+}
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One of the rows to look at first."""
+
+    rank: int
+    """1 is the most suspicious."""
+    id: str
+    """As in the manifest."""
+    image: str
+    """What the user calls the image."""
+    given: str
+    """The label in the manifest."""
+    suggested: str
+    """The likeliest other class."""
+    suspicion: float
+    """Probability that the given label is wrong."""
+    confidence: float
+    """Probability of the suggested class."""
+    reason: str
+    """In words."""
+
+
+@dataclass(frozen=True)
+class YieldPoint:
+    """What reviewing the first rows of the ranking is expected to bring."""
+
+    review: int
+    """Rows reviewed, by rank."""
+    found: float
+    """Expected wrong labels among them: the sum of their suspicions."""
+    remaining: float
+    """Expected wrong labels among the ranked rows after them."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many rows of one given class are expected to belong to another."""
+
+    given: str
+    suggested: str
+    expected: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rows flagged by the primary corrector, by cleanlab, or by both."""
+
+    corrector: str
+    both: int
+    only_ours: int
+    only_cleanlab: int
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Near-duplicate images with different labels."""
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is shown of a run."""
+
+    run: str | None
+    """The run directory; None for a lone findings file."""
+    source: str
+    """The manifest as given; "" when not known."""
+    columns: dict[str, str]
+    """Role → column that the reader chose."""
+    notes: tuple[str, ...]
+    """What the reader noticed."""
+    correctors: tuple[str, ...]
+    """The primary one first."""
+    classes: int
+    """K."""
+    rows: int
+    """All rows of the manifest."""
+    statuses: dict[str, int]
+    """Status → rows; only statuses that occur, `scored` first."""
+    rate: tuple[float, float, float] | None
+    """Estimated share of wrong labels among the scored rows: value, low, high; None when not known."""
+    flagged: int
+    """Rows with is_label_error."""
+    auto_fix: int
+    """Rows where taking the suggestion without review should do more good than harm."""
+    ambiguous: int
+    """Rows that fit several classes."""
+    outliers: int
+    """Rows unlike all others."""
+    suspects: tuple[Suspect, ...]
+    """By rank."""
+    curve: tuple[YieldPoint, ...]
+    """Expected yield of reviewing, ascending; empty when no wrong label is expected."""
+    stop: YieldPoint | None
+    """Where to stop: as many rows as wrong labels are expected, rounded up."""
+    confusions: tuple[Confusion, ...]
+    """Pairs of classes with at least one expected mistake, the most confused first."""
+    agreement: Agreement | None
+    """None without cleanlab beside another primary corrector."""
+    conflict_count: int
+    """Groups of near-duplicates with different labels."""
+    conflicts: tuple[Conflict, ...]
+    """The first few of them."""
+    unreadable: tuple[tuple[str, str], ...]
+    """The first few unreadable rows: id and reason."""
+    files: tuple[tuple[str, str], ...]
+    """What was written: path and what it holds."""
+    next_steps: tuple[tuple[str, str], ...]
+    """Commands and what they do."""
+    seconds: float | None
+    """What the stages of the run took together."""
+
+    @property
+    def scored(self) -> int:
+        """Rows that were judged."""
+        return self.statuses.get("scored", 0)
+
+
+def summarise(findings: Findings, record: dict[str, Any], run: Path | None, top: int = 20) -> Summary:
+    """Condense findings [N] and the run record (run.json; {} when there is none) to what is shown."""
+    table = findings.table
+    order = findings.order()
+    suspicion = _filled(table, "suspicion").astype(np.float64)
+    curve, stop = yield_curve(suspicion[order])
+    conflict_count, conflicts = _conflicts(table)
+    timings = record.get("timings") or {}
+    return Summary(
+        run=str(run) if run is not None else None,
+        source=str(record.get("source") or ""),
+        columns=dict(record.get("columns") or {}),
+        notes=tuple(record.get("notes") or ()),
+        correctors=findings.correctors,
+        classes=len(findings.classes),
+        rows=len(findings),
+        statuses=_statuses(table),
+        rate=_rate(findings.meta.get("estimated_errors") or record.get("estimated_errors")),
+        flagged=_count(table, "is_label_error"),
+        auto_fix=_count(table, "auto_fix"),
+        ambiguous=_count(table, "is_ambiguous"),
+        outliers=_count(table, "is_outlier"),
+        suspects=_suspects(table, order[:top]),
+        curve=curve,
+        stop=stop,
+        confusions=confusions(findings, suspicion),
+        agreement=_agreement(findings),
+        conflict_count=conflict_count,
+        conflicts=conflicts,
+        unreadable=_unreadable(table),
+        files=_files(run),
+        next_steps=_next_steps(run, stop),
+        seconds=float(sum(timings.values())) if timings else None,
+    )
+
+
+def yield_curve(suspicion: NDArray[np.float64]) -> tuple[tuple[YieldPoint, ...], YieldPoint | None]:
+    """Return the yield of reviewing the first m of ranked rows [M], and where to stop.
+
+    The expected number of wrong labels found is the running sum of suspicion. A ranking by another corrector
+    need not descend in suspicion, and the sum is right all the same.
+    """
+    found = np.concatenate([[0.0], np.cumsum(suspicion)])
+    total = float(found[-1])
+    if total < 0.5:  # less than one wrong label, rounded
+        return (), None
+    stop = min(_rounded_up(round(total)), len(suspicion))
+    wanted = {
+        _rounded_up(stop / 4),
+        _rounded_up(stop / 2),
+        stop,
+        _rounded_up(2 * stop),
+        _rounded_up(4 * stop),
+    }
+    reached = (m for m in sorted(wanted) if m < len(found))
+    points = {m: YieldPoint(m, float(found[m]), total - float(found[m])) for m in reached}
+    return tuple(points.values()), points[stop]
+
+
+def confusions(findings: Findings, suspicion: NDArray[np.float64], count: int = 5) -> tuple[Confusion, ...]:
+    """Return the most confused pairs of classes.
+
+    A row adds its suspicion [N], shared among the other classes as its soft label is. Soft labels are
+    unfolded slice by slice.
+    """
+    names = pa.array(findings.classes, pa.string())
+    parts = []
+    for start in range(0, len(findings), SLICE):
+        rows = findings.table.slice(start, SLICE).select(["label", "soft_label", "soft_label_other"])
+        given = _indices(rows.column("label"), names)
+        lists = rows.column("soft_label").combine_chunks()
+        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        row = np.repeat(np.arange(len(rows)), lengths)
+        flat = lists.flatten()
+        other = _indices(flat.field("label"), names)
+        p = flat.field("p").fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)
+        p[(other < 0) | (given[row] < 0) | (other == given[row])] = 0.0
+        mass = np.bincount(row, p, minlength=len(rows)) + _filled(rows, "soft_label_other")
+        weight = suspicion[start : start + len(rows)] / np.maximum(mass, 1e-12)
+        expected = p * weight[row]
+        keep = expected > 0
+        key = given[row].astype(np.int64) * len(names) + other
+        parts.append(pa.table({"key": key[keep], "expected": expected[keep]}))
+    if not parts:
+        return ()
+    summed = pa.concat_tables(parts).group_by("key", use_threads=False).aggregate([("expected", "sum")])
+    best = summed.sort_by([("expected_sum", "descending"), ("key", "ascending")]).slice(0, count).to_pylist()
+    found = []
+    for pair in best:
+        given_class, other_class = divmod(pair["key"], len(names))
+        if pair["expected_sum"] >= 0.5:  # one row, rounded
+            classes = findings.classes
+            found.append(Confusion(classes[given_class], classes[other_class], pair["expected_sum"]))
+    return tuple(found)
+
+
+def _rounded_up(count: float) -> int:
+    """Round up to a number that is easily said: 7 → 7, 48 → 50, 348 → 350, 1234 → 1300."""
+    whole = max(1, int(np.ceil(count)))
+    if whole <= 20:
+        return whole
+    step = 5 if whole < 100 else 10 ** (len(str(whole)) - 2)
+    return -(-whole // step) * step
+
+
+def _indices(column: Any, names: Any) -> NDArray[np.int32]:
+    """[n] positions of text in `names`; -1 where it is missing there."""
+    found = pc.index_in(column, value_set=names).cast(pa.int32())
+    found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    return found.fill_null(-1).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # pyarrow is untyped
+
+
+def _filled(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """[n] a column with nulls and NaN as 0."""
+    values: NDArray[np.float64] = table.column(name).to_numpy().astype(np.float64)
+    return np.nan_to_num(values, nan=0.0)
+
+
+def _count(table: pa.Table, name: str) -> int:
+    return int(pc.sum(table.column(name)).as_py() or 0)
+
+
+def _statuses(table: pa.Table) -> dict[str, int]:
+    counted = {str(s["values"]): s["counts"] for s in table.column("status").value_counts().to_pylist()}
+    return dict(sorted(counted.items(), key=lambda item: (item[0] != "scored", -item[1], item[0])))
+
+
+def _rate(estimated: dict[str, Any] | None) -> tuple[float, float, float] | None:
+    values = [(estimated or {}).get(name) for name in ("rate", "low", "high")]
+    if any(value is None or not np.isfinite(value) for value in values):
+        return None
+    rate, low, high = (float(value) for value in values if value is not None)
+    return rate, low, high
+
+
+def _suspects(table: pa.Table, rows: NDArray[np.intp]) -> tuple[Suspect, ...]:
+    names = ["rank", "id", "image", "label", "suggested", "suspicion", "confidence", "reason"]
+    shown = table.select(names).take(pa.array(rows, pa.int64())).to_pylist()
+    return tuple(
+        Suspect(
+            rank=row["rank"],
+            id=row["id"] or "",
+            image=row["image"] or "",
+            given=row["label"] or "",
+            suggested=row["suggested"] or "",
+            suspicion=float(np.nan_to_num(row["suspicion"] or 0.0)),
+            confidence=float(np.nan_to_num(row["confidence"] or 0.0)),
+            reason=row["reason"] or "",
+        )
+        for row in shown
+    )
+
+
+def _agreement(findings: Findings) -> Agreement | None:
+    table = findings.table
+    if "cleanlab.is_issue" not in table.column_names or findings.correctors[0] == "cleanlab":
+        return None
+    ours = table.column("is_label_error").fill_null(False).to_numpy()
+    theirs = table.column("cleanlab.is_issue").fill_null(False).to_numpy()
+    both, only_ours, only_theirs = (int(m.sum()) for m in (ours & theirs, ours & ~theirs, theirs & ~ours))
+    return Agreement(findings.correctors[0], both, only_ours, only_theirs)
+
+
+def _conflicts(table: pa.Table, count: int = 3) -> tuple[int, tuple[Conflict, ...]]:
+    members = table.select(["duplicate_group", "label", "id"])
+    members = members.filter(pc.is_valid(members.column("duplicate_group")))
+    members = members.filter(pc.is_valid(members.column("label")))
+    groups = members.group_by("duplicate_group").aggregate([("label", "count_distinct")])
+    groups = groups.filter(pc.greater(groups.column("label_count_distinct"), 1)).sort_by("duplicate_group")
+    found = []
+    for group in groups.column("duplicate_group").slice(0, count).to_pylist():
+        rows = members.filter(pc.equal(members.column("duplicate_group"), group)).slice(0, 4)
+        found.append(Conflict(tuple(rows.column("id").to_pylist()), tuple(rows.column("label").to_pylist())))
+    return len(groups), tuple(found)
+
+
+def _unreadable(table: pa.Table, count: int = 3) -> tuple[tuple[str, str], ...]:
+    rows = table.filter(pc.equal(table.column("status"), "unreadable")).slice(0, count)
+    return tuple((row["id"] or "", row["reason"] or "") for row in rows.select(["id", "reason"]).to_pylist())
+
+
+def _files(run: Path | None) -> tuple[tuple[str, str], ...]:
+    if run is None:
+        return ()
+    return tuple((str(run / name), what) for name, what in FILES.items() if (run / name).exists())
+
+
+def _next_steps(run: Path | None, stop: YieldPoint | None) -> tuple[tuple[str, str], ...]:
+    if run is None:
+        return ()
+    steps = []
+    where = shlex.quote(str(run))
+    if stop is not None:
+        steps.append((f"labelfix report {where} --top {stop.review}", "list the rows to review"))
+    steps.append((f"labelfix report {where} --format markdown", "the same as Markdown"))
+    steps.append(("labelfix scan FIXED -o NEW", "scan again after fixing labels; features are cached"))
+    return tuple(steps)

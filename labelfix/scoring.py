@@ -1,0 +1,223 @@
+"""Scoring: correctors' states + rows → findings; the one place for training rows and unseen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from labelfix.correctors.interface import Corrector
+from labelfix.correctors.level import fit_level, with_suspicion
+from labelfix.evidence import Evidence, EvidenceChunk
+from labelfix.findings import SOFT_LABEL, Correction, State
+from labelfix.manifest import Manifest
+from labelfix.tmlc.calibrate import DEFAULT_SLACK, error_rate
+
+FIX_LEAD = 0.5
+"""A label is replaced unseen only if the suggestion leads by this much: the net effect stays positive where the
+probabilities are off by a good deal (blind replacement destroys labels on hard data)."""
+AMBIGUOUS_BELOW = 0.6
+"""No class reaches this probability."""
+LISTED_FROM = 5e-4
+"""Smaller probabilities of a soft label go to "other"."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowFacts:
+    """What is known of each of the N manifest rows apart from opinions."""
+
+    status: NDArray[np.object_]
+    """[N] scored, unreadable, unlabelled, singleton_class."""
+    reason: NDArray[np.object_]
+    """[N] why a row was not scored, else ""."""
+    outlier: NDArray[np.bool_]
+    """[N]"""
+    duplicate_group: NDArray[np.int64]
+    """[N] number of its set of copies; -1 = none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Opinions on n rows, and the evidence that reasons are worded from."""
+
+    rows: NDArray[np.int64]
+    """[n] manifest positions."""
+    corrections: dict[str, Correction]
+    """By corrector, the primary one first; it has a suspicion."""
+    votes: NDArray[np.float32]
+    """[n] share of neighbours that carry the suggested label; NaN without neighbours."""
+    preferred: NDArray[np.float32]
+    """[n] share of epochs in which the suggested label beat the given one out of fold."""
+
+
+def fit(evidence: Evidence, correctors: Mapping[str, Corrector]) -> dict[str, State]:
+    """Fit every corrector; the first is primary, and gets a level if it does not claim one."""
+    states = {name: corrector.fit(evidence) for name, corrector in correctors.items()}
+    primary = next(iter(correctors))
+    first = next(iter(evidence.chunks()))
+    if correctors[primary].score(states[primary], first).suspicion is None:
+        states[primary] = fit_level(correctors[primary], states[primary], evidence)
+    return states
+
+
+def score(
+    evidence: Evidence, correctors: Mapping[str, Corrector], states: Mapping[str, State],
+    seen: Callable[[EvidenceChunk], None],
+) -> Scored:  # fmt: skip
+    """Score all rows chunk by chunk; `seen` is called with each chunk."""
+    parts: dict[str, list[Correction]] = {name: [] for name in correctors}
+    rows, votes, preferred = [], [], []
+    primary = next(iter(correctors))
+    for chunk in evidence.chunks():
+        for name, corrector in correctors.items():
+            correction = corrector.score(states[name], chunk)
+            if name == primary and correction.suspicion is None:
+                correction = with_suspicion(correction, states[name], chunk.labels)
+            parts[name].append(correction)
+        suggested, _ = parts[primary][-1].suggested(chunk.labels)
+        rows.append(chunk.rows)
+        voted, beaten = _support(chunk, suggested)
+        votes.append(voted)
+        preferred.append(beaten)
+        seen(chunk)
+    return Scored(
+        np.concatenate(rows),
+        {name: Correction.concatenate(found) for name, found in parts.items()},
+        np.concatenate(votes),
+        np.concatenate(preferred),
+    )
+
+
+def _support(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    column = (chunk.candidates == suggested[:, None]).argmax(axis=1)
+    at = np.arange(len(chunk))
+    voted = chunk.votes[at, column] if chunk.votes is not None else np.full(len(chunk), np.nan, np.float32)
+    block = chunk.out_of_fold
+    if block is None:
+        return voted, np.full(len(chunk), np.nan, np.float32)
+    beaten = block.log_p[at, :, column] > block.log_p[:, :, 0]
+    return voted, beaten.mean(axis=1).astype(np.float32)
+
+
+def tabulate(manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, slack: float | None) -> tuple[pa.Table, dict[str, float]]:
+    """Build the findings table in manifest order, and the estimated error rate."""
+    N, given = len(manifest), manifest.labels[scored.rows]
+    primary = next(iter(scored.corrections.values()))
+    assert primary.suspicion is not None
+    suspicion = primary.suspicion.copy()
+    order_by = primary.score.astype(np.float64)
+    trusted = manifest.trusted[scored.rows] if manifest.trusted is not None else np.zeros(len(given), bool)
+    suspicion[trusted] = 0.0
+    order_by[trusted] = -np.inf
+    estimate = error_rate(suspicion[~trusted], DEFAULT_SLACK if slack is None else slack)
+
+    suggested, confidence = primary.suggested(given)
+    order = np.argsort(-order_by, kind="stable")
+    rank = np.empty(len(given), np.int32)
+    rank[order] = np.arange(1, len(given) + 1)
+    flagged = (rank <= round(float(suspicion.sum()))) & ~trusted
+    p_given = np.where(trusted, 1.0, primary.p_of(given))
+    fix = flagged & (confidence - p_given > FIX_LEAD)
+    likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)
+    ambiguous = (likeliest < AMBIGUOUS_BELOW) & ~trusted
+
+    wide = np.full(N, -1, np.int64)
+    wide[scored.rows] = np.arange(len(scored.rows))
+    where = pa.array(wide, mask=wide < 0)  # manifest row → scored row, null where it was not scored
+
+    def spread(values: NDArray[Any], kind: pa.DataType, default: Any = None) -> pa.Array:
+        taken = pa.array(values, type=kind).take(where)
+        return taken if default is None else taken.fill_null(default)
+
+    classes = pa.array(manifest.classes, pa.string())
+
+    def named(numbers: NDArray[np.int32]) -> pa.Array:
+        return classes.take(spread(numbers, pa.int64()))
+
+    labels = pa.array(manifest.labels.astype(np.int64), mask=manifest.labels < 0)
+    soft, other = _soft_labels(primary, trusted, given, classes)
+    group = facts.duplicate_group
+    names = manifest.image_names()
+    columns: dict[str, Any] = {
+        "id": pa.array(manifest.ids, pa.string()),
+        "image": pa.nulls(N, pa.string()) if names is None else pa.array(names, pa.string()),
+        "label": classes.take(labels),
+        "suggested": named(suggested),
+        "suspicion": spread(suspicion, pa.float32()),
+        "confidence": spread(confidence, pa.float32()),
+        "soft_label": soft.take(where),
+        "soft_label_other": spread(other, pa.float32()),
+        "rank": spread(rank, pa.int32()),
+        "is_label_error": spread(flagged, pa.bool_(), False),
+        "auto_fix": spread(fix, pa.bool_(), False),
+        "is_ambiguous": spread(ambiguous, pa.bool_(), False),
+        "is_outlier": pa.array(facts.outlier),
+        "duplicate_group": pa.array(group.astype(np.int32), mask=group < 0),
+        "status": pa.array(facts.status, pa.string()),
+        "reason": _reasons(manifest, scored, facts, flagged | ambiguous, trusted, suggested, epochs),
+    }
+    if manifest.annotators is not None:
+        columns["annotator"] = pa.array(manifest.annotators, pa.string())
+    for name, correction in scored.corrections.items():
+        columns[f"{name}.score"] = spread(correction.score, pa.float32())
+        columns[f"{name}.suggested"] = named(correction.suggested(given)[0])
+        if correction.is_issue is not None:
+            columns[f"{name}.is_issue"] = spread(correction.is_issue, pa.bool_(), False)
+    return pa.table(columns), estimate
+
+
+def _soft_labels(
+    correction: Correction, trusted: NDArray[np.bool_], given: NDArray[np.int32], classes: pa.Array
+) -> tuple[pa.Array, NDArray[np.float32]]:
+    """Return lists of (label, p), descending [n], and what is left for the classes not listed [n]."""
+    p, numbers = correction.p.copy(), correction.classes.copy()
+    p[trusted] = 0.0
+    p[trusted, 0] = 1.0
+    numbers[trusted, 0] = given[trusted]
+    listed = p >= LISTED_FROM
+    offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int32)
+    flat = pa.StructArray.from_arrays(
+        [classes.take(pa.array(numbers[listed].astype(np.int64))), pa.array(p[listed], pa.float32())],
+        fields=list(SOFT_LABEL.value_type),
+    )
+    other = (1.0 - np.where(listed, p, 0.0).sum(axis=1, dtype=np.float64)).clip(0.0, 1.0).astype(np.float32)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat), other
+
+
+def _reasons(
+    manifest: Manifest, scored: Scored, facts: RowFacts, told: NDArray[np.bool_], trusted: NDArray[np.bool_],
+    suggested: NDArray[np.int32], epochs: int,
+) -> pa.Array:  # fmt: skip
+    """Say why, for rows that were flagged, are ambiguous, trusted, or were not scored; "" for the others."""
+    reasons = facts.reason.copy()
+    for at in np.flatnonzero(told & ~trusted):
+        name = manifest.classes[suggested[at]]
+        said = []
+        if np.isfinite(scored.votes[at]) and scored.votes[at] > 0:
+            said.append(f"{scored.votes[at]:.0%} of the neighbours are labelled {name!r}")
+        if np.isfinite(scored.preferred[at]) and scored.preferred[at] > 0:
+            times = round(float(scored.preferred[at]) * epochs)
+            said.append(f"the model that did not see this label preferred {name!r} in {times} of {epochs} epochs")
+        reasons[scored.rows[at]] = "; ".join(said) or f"no evidence speaks clearly, {name!r} comes closest"
+    for row in _conflicting(manifest, facts):
+        also = "a copy of this image carries another label"
+        reasons[row] = f"{reasons[row]}; {also}" if reasons[row] else also
+    reasons[scored.rows[trusted]] = "the label is trusted"
+    return pa.array(reasons, pa.string())
+
+
+def _conflicting(manifest: Manifest, facts: RowFacts) -> NDArray[np.int64]:
+    """Rows that have a copy with another label."""
+    rows = np.flatnonzero((facts.duplicate_group >= 0) & (manifest.labels >= 0))
+    if len(rows) == 0:
+        return rows
+    _, group = np.unique(facts.duplicate_group[rows], return_inverse=True)
+    low = np.full(group.max() + 1, np.iinfo(np.int32).max)
+    high = np.full(group.max() + 1, -1)
+    np.minimum.at(low, group, manifest.labels[rows])
+    np.maximum.at(high, group, manifest.labels[rows])
+    return rows[(low != high)[group]]

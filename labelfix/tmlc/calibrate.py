@@ -1,0 +1,37 @@
+"""The level on the target: how many labels are wrong, and how sure that is, without any truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEFAULT_SLACK = 0.7
+"""Where no meta-training measured it: the rate may be off by a factor of two either way."""
+SMALL = 0.005
+"""Added to rates before their logarithms are compared: a rate of 0 has none."""
+
+
+def error_rate(suspicion: NDArray[np.float32], slack: float = DEFAULT_SLACK) -> dict[str, float]:
+    """Return rate, low and high of the share of wrong labels among rows with these probabilities [n].
+
+    The interval (90 %) joins two sources: chance, given the probabilities (a sum of Bernoulli draws), and `slack`,
+    the 90 % quantile of |log (estimated / true)| on held-out source tasks.
+    """
+    if len(suspicion) == 0:
+        return {"rate": 0.0, "low": 0.0, "high": 1.0}
+    p = suspicion.astype(np.float64)
+    rate = float(p.mean())
+    chance = 1.645 * float(np.sqrt((p * (1 - p)).sum())) / len(p)
+    low = (rate + SMALL) * np.exp(-slack) - SMALL
+    high = (rate + SMALL) * np.exp(slack) - SMALL
+    return {
+        "rate": rate,
+        "low": float(max(0.0, rate - np.hypot(rate - low, chance))),
+        "high": float(min(1.0, rate + np.hypot(high - rate, chance))),
+    }
+
+
+def measured_slack(estimated: NDArray[np.float64], true: NDArray[np.float64]) -> float:
+    """Return the slack of estimated against true rates of held-out tasks [T]."""
+    ratio = np.log((estimated + SMALL) / (true + SMALL))
+    return float(np.quantile(np.abs(ratio), 0.9))

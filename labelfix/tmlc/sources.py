@@ -1,0 +1,107 @@
+"""Source tasks: data whose truth is known, made from nothing or cut from clean sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelfix.learn.noise import FAMILIES
+from labelfix.trajectories import Floats, Ints
+
+RATES = ((0.0, 0.0, 0.12), (0.005, 0.10, 0.44), (0.10, 0.50, 0.44))
+"""(low, high, share): error rates of source tasks, with weight on the low ones that are common in practice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One source task."""
+
+    x: Floats
+    """[n, d] features."""
+    truth: Ints
+    """[n] true class."""
+    given: Ints
+    """[n] given class."""
+    classes: int
+    """K."""
+    family: str
+    """Of the noise."""
+    source: str
+    """generated, or the name of the clean set."""
+
+
+@dataclass(frozen=True, eq=False)
+class CleanSet:
+    """Features and trusted labels of one real set."""
+
+    name: str
+    x: Floats
+    """[n, d]"""
+    y: Ints
+    """[n]"""
+
+
+def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float = 0.4) -> Task:
+    """Draw a task: features, then a noise family and a rate."""
+    if clean and rng.random() < real_share:
+        x, y, K, source = from_clean(rng, clean[int(rng.integers(len(clean)))])
+    else:
+        x, y, K, source = *generated(rng), "generated"
+    family = str(rng.choice(list(FAMILIES), p=[0.15, 0.08, 0.15, 0.12, 0.34, 0.04, 0.12]))
+    low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
+    rate = rng.uniform(low, high) if high > 0 else 0.0
+    most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)
+    given = FAMILIES[family](x, y, K, min(rate, most, 0.9 * (K - 1) / K), rng) if rate else y.copy()
+    return Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
+
+
+def generated(rng: np.random.Generator) -> tuple[Floats, Ints, int]:
+    """Mixtures with super-classes, sub-clusters, imbalance, power-law spectra, heavy tails and warps."""
+    K = int(rng.choice([2, 3, 5, 8, 10, 10, 10, 12, 20, 30, 60]))
+    d = int(rng.choice([16, 32, 64, 128, 256]))
+    n = int(np.clip(rng.integers(30, 400) * K, 300, 4000))
+    modes = int(rng.integers(1, 4))
+    latent = int(min(d, max(4, K * rng.uniform(0.5, 3))))
+
+    share = rng.dirichlet(np.full(K, rng.choice([2.0, 20.0, 1e4])))
+    y = rng.choice(K, n, p=np.maximum(share, 0.05 / K) / np.maximum(share, 0.05 / K).sum()).astype(np.int32)
+    groups = rng.integers(0, max(1, K // int(rng.integers(2, 5))), K)
+    kinship = rng.uniform(0.0, 1.2)
+    centres = rng.normal(size=(K, latent)) + kinship * rng.normal(size=(K, latent))[groups]
+    centres = centres[:, None] + rng.uniform(0.1, 0.8) * rng.normal(size=(K, modes, latent))
+    spectrum = np.arange(1, latent + 1) ** -rng.uniform(0.0, 0.8)
+    noise = rng.normal(size=(n, latent))
+    if rng.random() < 0.4:
+        noise *= np.sqrt(rng.chisquare(4, (n, 1)) / 4) ** -1.0
+    overlap = rng.uniform(0.35, 1.6) * rng.gamma(8.0, 1 / 8.0, K)  # some classes are harder than others
+    z = centres[y, rng.integers(0, modes, n)] + overlap[y][:, None] * noise * (spectrum / spectrum.mean())
+
+    mixing = rng.normal(size=(latent, d)) / np.sqrt(latent)
+    x = z @ mixing
+    if rng.random() < 0.6:
+        x = np.tanh(x * rng.uniform(0.5, 1.5)) @ (rng.normal(size=(d, d)) / np.sqrt(d))
+    if rng.random() < 0.5:
+        x = np.maximum(x + rng.normal(size=d) * 0.5, 0.0)  # as after a rectifier and pooling
+    x += rng.uniform(0.0, 0.4) * x.std() * rng.normal(size=x.shape)
+    return x.astype(np.float32), y, K
+
+
+def from_clean(rng: np.random.Generator, clean: CleanSet) -> tuple[Floats, Ints, int, str]:
+    """Cut classes, rows and columns out of a clean set, and sometimes blur its features."""
+    all_classes = np.unique(clean.y)
+    K = int(rng.integers(2, len(all_classes) + 1))
+    kept = rng.choice(all_classes, K, replace=False)
+    rows = np.flatnonzero(np.isin(clean.y, kept))
+    n = int(rng.integers(min(400, len(rows)), min(4000, len(rows)) + 1))
+    rows = rng.choice(rows, n, replace=False)
+    x = clean.x[rows].astype(np.float32)
+    if rng.random() < 0.6:
+        columns = rng.choice(x.shape[1], int(x.shape[1] * rng.uniform(0.1, 0.5)), replace=False)
+        x = x[:, columns]
+    x += rng.choice([0.0, 0.3, 1.0]) * x.std(axis=0) * rng.normal(size=x.shape).astype(np.float32)
+    numbers = np.full(int(all_classes.max()) + 1, -1, np.int32)
+    numbers[kept] = np.arange(K)
+    y = numbers[clean.y[rows]]
+    present, y = np.unique(y, return_inverse=True)
+    return x, y.astype(np.int32), max(2, len(present)), clean.name
