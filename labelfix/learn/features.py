@@ -59,7 +59,7 @@ class Features:
         """`where` [N] counts through the rows of `parts` [n_i, d]; -1 = zeros."""
         self._parts, self._where, self._width = parts, where, width
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        if len(parts) > 1 and len(where) * width * 2 <= _IN_MEMORY:
+        if len(where) * width * 2 <= _IN_MEMORY:
             whole = self.take(np.arange(len(where)))
             self._parts, self._where, self._starts = [whole], np.arange(len(where)), np.array([0, len(whole)])
 
@@ -223,8 +223,8 @@ def _forward(work: _Work, rows: Rows, store: _Store, size: int, advance: Callabl
                     queued.add(key)
                     chosen.append(i)
             if chosen:
-                fresh = batch.rows[chosen]
-                writer.add(work.keys[fresh], batch.images[chosen])
+                all_new = len(chosen) == len(batch.rows)
+                writer.add(work.keys[batch.rows[chosen]], batch.images if all_new else batch.images[chosen])
             advance(len(at))
 
 
@@ -348,7 +348,8 @@ class _Writer:
         self.flush()
 
     def _forward(self, count: int) -> None:
-        pixels, keys = np.concatenate(self._pixels), np.concatenate(self._waiting)
+        pixels = self._pixels[0] if len(self._pixels) == 1 else np.concatenate(self._pixels)
+        keys = np.concatenate(self._waiting)
         self._pixels, self._waiting = ([pixels[count:]], [keys[count:]]) if len(keys) > count else ([], [])
         backbone = self._work.load()
         with self._work.timed("forward"):
@@ -361,14 +362,16 @@ class _Writer:
 
     def flush(self) -> None:
         """Write what there is as one shard, named by its keys; raises OutputError."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         self._flushed = time.monotonic()
         if not self._keys:
             return
         keys, features = np.concatenate(self._keys), np.concatenate(self._features)
         with self._work.timed("write"), writing(self._path / f"{_shard_name(keys)}.safetensors") as temporary:
-            save_file({"keys": keys, "features": features}, temporary, metadata={"version": str(VERSION)})
+            temporary.write_bytes(
+                save({"keys": keys, "features": features}, metadata={"version": str(VERSION)})
+            )
         self._keys, self._features = [], []
 
 

@@ -35,6 +35,8 @@ def read(
     Raises InputError, one sentence that names the file, the row or column and the remedy.
     """
     source = str(source)
+    if not source:
+        raise InputError("the source is empty; name a table, a directory or a URL")
     columns = Columns(
         image=image_col,
         label=label_col,

@@ -17,6 +17,8 @@ _BLOCK = 16 << 20
 
 def delimited(data: bytes, shown: str, tabs: bool = False) -> tuple[pa.Table, list[str]]:
     """Parse a file's bytes into a table of text columns, and say what was unusual; raises InputError."""
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")  # line ends of old Macintosh programs
     text = checked_utf8(data, shown)
     header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     if not header.strip():
@@ -48,7 +50,10 @@ def checked_utf8(data: bytes, shown: str) -> str:
 
 
 def _fast(data: bytes, header: str, separator: str) -> pa.Table | None:
-    names = next(csv.reader([header], delimiter=separator))
+    try:
+        names = next(csv.reader([header], delimiter=separator))
+    except csv.Error:
+        return None
     if data.count(b'"') % 2 or header.count('"') % 2 or len(set(names)) < len(names):  # open quotes, twins
         return None
     try:

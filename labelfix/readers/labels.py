@@ -87,9 +87,8 @@ def _whole_numbers(rows: Rows, name: str, column: pa.ChunkedArray) -> pa.Chunked
     try:
         return column.cast(pa.int64())
     except pa.ArrowException as error:
-        raise InputError(
-            f"{rows.shown}: column {name!r} holds numbers too large for labels ({error})"
-        ) from error
+        what = f"column {name!r} holds numbers too large for labels"
+        raise InputError(f"{rows.shown}: {what}; choose another with --label-col") from error
 
 
 def _without_fraction(rows: Rows, name: str, spelled: list[str], codes: Codes) -> list[str]:

@@ -67,7 +67,7 @@ class Rows:
         column = self.load([name]).column(name)
         while pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        return column
+        return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
 
 
 def one_table(parts: Sequence[pa.Table], root: Place, files: Sequence[str]) -> pa.Table:

@@ -55,9 +55,7 @@ def choose(rows: Rows, columns: Columns) -> Choice:
     """
     asked = {role: getattr(columns, role) for role in CONVENTIONS}
     roles = {role: name for role, name in asked.items() if name is not None}
-    for name in roles.values():
-        if rows.schema.names.count(name) != 1:
-            rows.column(name)  # raises and says why
+    _check_unique(rows, roles)
     notes: list[str] = []
     for role in CONVENTIONS:
         if role not in roles:
@@ -65,6 +63,7 @@ def choose(rows: Rows, columns: Columns) -> Choice:
             found = _image(rows, free, notes, columns) if role == "image" else _named(rows, role, free, notes)
             if found is not None:
                 roles[role] = found
+    _check_unique(rows, roles)
     return Choice(roles, tuple(notes))
 
 
@@ -98,6 +97,12 @@ def no_image(rows: Rows) -> InputError:
         f"{rows.shown}: no image column among {_listed(rows)}; name it with --image-col, "
         f"or give --features or --pred-probs if there are no images"
     )
+
+
+def _check_unique(rows: Rows, roles: dict[str, str]) -> None:
+    for name in roles.values():
+        if rows.schema.names.count(name) != 1:
+            rows.column(name)  # raises and says why
 
 
 def _named(rows: Rows, role: str, free: list[pa.Field], notes: list[str]) -> str | None:

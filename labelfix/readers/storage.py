@@ -154,10 +154,11 @@ class Place:
             return []
 
     def walk(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield (directory relative to this place, its files), top down; hidden directories are passed over."""
+        """Yield (directory relative to this place, its files), top down, but for hidden directories."""
         top = self.path
         seen: set[str] = set()
-        for directory, below, files in os.walk(top, followlinks=True) if self.local else self._fs().walk(top):
+        steps = os.walk(top, followlinks=True) if self.local else self._fs().walk(top)
+        for directory, below, files in steps:
             relative = directory[len(top) :].strip("/")
             if self.local:
                 real = os.path.realpath(directory)

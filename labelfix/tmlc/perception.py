@@ -26,6 +26,8 @@ VOTES = 4
 CONTEXT = 10
 WIDTH = 2 * STATIC + VOTES + CONTEXT
 GRID = 17
+MANY = 200.0
+"""Rows a class beyond which more make no difference: sizes that source tasks never had must not be extrapolated."""
 SHRINK = 10.0
 """Class statistics of n rows are mixed with the global ones as n : 10."""
 
@@ -189,10 +191,10 @@ def perceive(rows: EvidenceChunk, norms: Norms) -> tuple[Floats, Floats]:
     counts = norms.counts[rows.candidates]
     static[:, 0, start] = 1.0  # this candidate is the given label
     static[..., start + 1] = np.log(K) / 7
-    static[..., start + 2] = np.log1p(counts) / 12
-    static[..., start + 3] = np.log1p(counts[:, :1]) / 12
+    static[..., start + 2] = np.log1p(np.minimum(counts, MANY)) / 6
+    static[..., start + 3] = np.log1p(np.minimum(counts[:, :1], MANY)) / 6
     static[..., start + 4] = np.log((counts + 1) * K / (total + K)) / 3
-    static[..., start + 5] = np.log1p(total) / 14
+    static[..., start + 5] = np.log1p(min(total, 10 * MANY)) / 8
     static[..., start + 6] = present[0]
     static[..., start + 7] = present[1]
     static[..., start + 8] = rows.votes is not None

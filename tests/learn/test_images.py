@@ -29,7 +29,7 @@ def halves(mode: str = "RGB", size: tuple[int, int] = (60, 40)) -> Image.Image:
     """Left red, right white."""
     image = Image.new("RGB", size, (255, 255, 255))
     image.paste(RED, (0, 0, size[0] // 2, size[1]))
-    return image.convert(mode)
+    return image.quantize(4) if mode == "P" else image.convert(mode)
 
 
 def sides(pixels: np.ndarray) -> tuple[list[int], list[int]]:
@@ -111,13 +111,15 @@ def test_exif_orientation_is_applied_as_pillow_applies_it(orientation: int, kind
     exif[0x0112] = orientation
     data = encoded(corner, kind, exif=exif)
     with Image.open(BytesIO(data)) as image:
-        upright = np.array(ImageOps.exif_transpose(image).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    assert np.abs(decode(data, SIZE).astype(int) - upright).max() <= 2
+        turned = ImageOps.exif_transpose(image).convert("RGB")
+    upright = np.array(turned.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    assert np.abs(decode(data, SIZE).astype(int) - upright).max() <= 4  # turned before or after rounding
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_an_animation_gives_its_first_frame(kind: str) -> None:
-    data = encoded(halves(), kind, save_all=True, append_images=[Image.new("RGB", (60, 40), (0, 0, 255))], lossless=True)
+    second = Image.new("RGB", (60, 40), (0, 0, 255))
+    data = encoded(halves(), kind, save_all=True, append_images=[second], lossless=True)
     assert np.abs(np.subtract(sides(decode(data, SIZE))[0], RED)).max() <= 6
 
 
@@ -155,7 +157,8 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded_and_nothing_is_war
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 99))
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ImageUnreadable, match="too large: more than 178 million pixels"):

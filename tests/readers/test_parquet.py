@@ -50,7 +50,7 @@ def test_large_row_groups_pass_by_in_batches(embedded: Path, monkeypatch: pytest
     assert [images.read(i) for i in order] == [stored[i] for i in order]
 
 
-def test_a_wide_struct_of_bytes_and_names_gives_declared_class_names(tmp_path: Path) -> None:
+def test_a_struct_of_bytes_and_path_with_a_schema_gives_declared_class_names(tmp_path: Path) -> None:
     source = hugging_face(tmp_path / "m.parquet", [2, 0, -1, 2], ["zebra", "never", "ant"])
     manifest = labelfix.read(source)
     assert manifest.classes == ("zebra", "ant")

@@ -87,6 +87,7 @@ def test_backslashes_are_read_as_slashes_and_noted(folder: Folder) -> None:
         ("m.csv", "file;label\n1.png;cat\n2.png;dog\n"),
         ("m.csv", "\ufefffile,label\r\n1.png,cat\r\n2.png,dog\r\n"),
         ("m.csv", '"file","label"\n"1.png","cat"\n\n"2.png","dog"\n\n'),
+        ("m.csv", "file,label\r1.png,cat\r2.png,dog\r"),
         ("m.tsv", "file\tlabel\n1.png\tcat\n2.png\tdog\n"),
         ("m.CSV", "file\tlabel\n1.png\tcat\n2.png\tdog\n"),
         ("m.jsonl", '{"file": "1.png", "label": "cat"}\n\n{"label": "dog", "file": "2.png"}\n'),
@@ -97,6 +98,7 @@ def test_backslashes_are_read_as_slashes_and_noted(folder: Folder) -> None:
         "semicolon",
         "byte-order-mark",
         "quoted-and-blank-lines",
+        "carriage-returns",
         "tsv",
         "tabs-in-csv",
         "jsonl",
@@ -153,13 +155,14 @@ def test_classes_written_as_text_are_ordered_by_what_they_are(
     [
         (pa.array([10, 2, None], pa.int8()), ["10", "2", None]),
         (pa.array([10.0, 2.0, float("nan")]), ["10", "2", None]),
+        (pa.array([10.0, 2.0, None], pa.float16()), ["10", "2", None]),
         (pa.array(["b", " ", None, "nan", "a"]), ["b", None, None, None, "a"]),
         (pa.array(["b", None, "a"]).dictionary_encode(), ["b", None, "a"]),
         (pa.array([True, False]), ["true", "false"]),
         (pa.array(["None", "NA"], pa.large_string()), ["None", "NA"]),
         (pa.array(["1.0", "2.0"]), ["1.0", "2.0"]),
     ],
-    ids=["ints", "floats", "blanks", "categories", "truth", "none-is-a-class", "text-stays-text"],
+    ids=["ints", "floats", "halves", "blanks", "categories", "truth", "none-is-a-class", "text-stays-text"],
 )
 def test_labels_of_any_type_are_read(tmp_path: Path, labels: pa.Array, expected: list[str | None]) -> None:
     pq.write_table(pa.table({"label": labels}), tmp_path / "m.parquet")
