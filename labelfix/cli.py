@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from labelfix.reporting.live import Bars, Lines
 
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
-
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends like an interrupt, with its own exit code."""
+
+
+top_option = click.option("--top", type=click.IntRange(min=0), metavar="N", default=20, show_default=True,
+                          help="Suspects to list.")  # fmt: skip
 
 
 @click.group(context_settings=CONTEXT)
@@ -72,9 +75,7 @@ def cli() -> None:
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in the same directory.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
-@click.option(
-    "--top", type=click.IntRange(min=0), metavar="N", default=20, show_default=True, help="Suspects to list."
-)
+@top_option
 def scan(
     manifest: str, out: Path, correctors: tuple[str, ...], quiet: bool, as_json: bool, top: int, **given: Any
 ) -> None:
@@ -117,9 +118,7 @@ def scan(
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--top", type=click.IntRange(min=0), metavar="N", default=20, show_default=True, help="Suspects to list."
-)
+@top_option
 @click.option("--format", "form", type=click.Choice(["rich", "markdown", "json"]), default="rich",
               show_default=True, help="How to print it.")  # fmt: skip
 def report(run: Path, top: int, form: str) -> None:
@@ -147,15 +146,16 @@ def meta_train(sources: tuple[str, ...], out: Path, seed: int, tasks: int, bank:
     """Rebuild the weights of the tmlc corrector.
 
     SOURCES are labelled sets whose labels are right; wrong labels are planted in
-    them. Without any, tasks are generated.
+    them, in scikit-learn's digits and in generated data. Each is what scan reads,
+    and a table may name its columns: FILE:LABELS, or FILE@EMBEDDINGS:LABELS.
 
     \b
     Example:
-      labelfix meta-train flowers.parquet -o weights.safetensors --seed 1
+      labelfix meta-train flowers.parquet:species -o weights.safetensors --seed 1
     """
-    from labelfix.tmlc import metatrain
+    from labelfix.metatraining import meta_train as run_meta_train
 
-    metatrain.meta_train(sources, out, bank=bank, seed=seed, tasks=tasks, progress=_progress(quiet=False))
+    run_meta_train(sources, out, bank=bank, seed=seed, tasks=tasks, progress=_progress(quiet=False))
 
 
 @cli.command()
@@ -294,5 +294,7 @@ def main() -> NoReturn:
         sys.exit(shell_complete(cli, {}, "labelfix", "_LABELFIX_COMPLETE", instruction))
     if not _debugging():
         _quieten()
+    # Before torch is imported: OpenMP's waiting threads spin, which starves decoding workers and others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate_from(os.getpid()))
     sys.exit(run(sys.argv[1:]))

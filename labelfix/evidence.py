@@ -62,16 +62,30 @@ class EvidenceChunk:
 class Evidence(Protocol):
     """Evidence of the rows that can be scored, read by chunks as often as needed."""
 
-    classes: int
-    """K."""
-    epochs: int
-    """Recorded epochs E."""
-    present: frozenset[str]
-    """Which of {"trajectories", "out_of_fold", "in_sample", "features", "neighbours", "trusted"} are there."""
-    fitted_on: str
-    """Names the rows: digest and count, as every fitted state repeats it."""
-    labels: Ints
-    """[n] given class of all rows."""
+    @property
+    def classes(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """Recorded epochs E."""
+        ...
+
+    @property
+    def present(self) -> frozenset[str]:
+        """Which of "trajectories", "out_of_fold", "in_sample", "features", "neighbours", "trusted"."""
+        ...
+
+    @property
+    def fitted_on(self) -> str:
+        """Names the rows: digest and count, as every fitted state repeats it."""
+        ...
+
+    @property
+    def labels(self) -> Ints:
+        """[n] given class of all rows."""
+        ...
 
     def __len__(self) -> int: ...
 

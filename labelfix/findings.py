@@ -90,7 +90,7 @@ class Correction:
 
     def p_of(self, labels: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the probability given to one class a row [n]; 0 where it is not among those listed."""
-        return np.where(self.classes == labels[:, None], self.p, 0.0).sum(axis=1).astype(np.float32)
+        return np.asarray(np.where(self.classes == labels[:, None], self.p, 0.0).sum(axis=1), np.float32)
 
     @staticmethod
     def concatenate(parts: list[Correction]) -> Correction:
@@ -148,7 +148,7 @@ class Findings:
         return ranked[np.argsort(rank[ranked], kind="stable")]
 
     def soft_labels(self) -> NDArray[np.float32]:
-        """[N, K] corrected label distributions; rows that were not scored keep their given label.
+        """[N, K] corrected label distributions; rows that were not scored keep their given label, or are zeros.
 
         What is not listed (`soft_label_other`) is spread evenly over the classes that are not listed.
         """
@@ -165,7 +165,8 @@ class Findings:
         other = self.table.column("soft_label_other").to_numpy()
         unlisted = dense == 0
         spread = np.where(np.isnan(other), 0.0, other) / np.maximum(unlisted.sum(axis=1), 1)
-        dense += unlisted * spread[:, None].astype(np.float32)
+        np.add(dense, spread[:, None].astype(np.float32), out=dense, where=unlisted)
+        dense /= np.maximum(dense.sum(axis=1, keepdims=True), 1e-9)  # what was too small to list and rounding
         empty = np.flatnonzero(lengths == 0)
         given = self.table.column("label").take(pa.array(empty)).to_pylist()
         for position, name in zip(empty, given, strict=True):
@@ -191,10 +192,12 @@ class Findings:
         except FileNotFoundError as error:
             raise InputError(f"{path}: no findings there; run `labelfix scan` first") from error
         except (KeyError, OSError, ValueError, pa.ArrowException) as error:
-            raise InputError(f"{path}: not a findings file, or a damaged one ({error}); scan again") from error
+            raise InputError(
+                f"{path}: not a findings file, or a damaged one ({error}); scan again"
+            ) from error
         if meta["schema"] > SCHEMA:
             raise InputError(
-                f"{path}: written by a newer labelfix (schema {meta['schema']}, this one reads up to {SCHEMA}); "
-                f"upgrade labelfix"
+                f"{path}: written by a newer labelfix (schema {meta['schema']}, "
+                f"this one reads up to {SCHEMA}); upgrade labelfix"
             )
         return cls(table, meta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -57,18 +58,18 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of ids, image names, labels, classes, groups, trust and annotators: names these rows."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((len(self), self.classes)).encode())
         digest.update(self.labels.astype("<i4").tobytes())
         for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names()):
-            digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode())
+            digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode() + b"\x02")
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write what was read as Parquet: id, image, label, and group, trusted, annotator, split where given."""
+        """Write what was read as Parquet: id, image, label; group, trusted, annotator, split where given."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -1,4 +1,7 @@
-"""The data flow, readable in a minute: manifest → features → neighbours → heads → evidence → opinions → findings."""
+"""The data flow, readable in a minute.
+
+manifest → features → neighbours → heads → evidence → opinions → findings.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ from labelfix.errors import InconclusiveError, InputError, UsageError
 from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SCHEMA, Findings
 from labelfix.learn import neighbours, probe
-from labelfix.learn.features import Features, default_cache, extract
+from labelfix.learn.backbone import Identity, choose_device
+from labelfix.learn.cache import default_cache
+from labelfix.learn.features import Features, extract
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recorder import Recorder
 from labelfix.learn.replay import Replay
@@ -52,15 +57,22 @@ def scan(
 ) -> Findings:
     """Judge every label of a manifest; writes a run directory and returns its findings.
 
-    `features` and `pred_probs` name files or columns with the user's own; given probabilities alone, no image is
-    read. Features of images are cached in `cache` across runs. Raises LabelfixError; `labelfix.errors` has the kinds.
+    `features` and `pred_probs` name files or columns with the user's own; given probabilities alone, no
+    image is read. Features of images are cached in `cache` across runs. Raises LabelfixError;
+    `labelfix.errors` has the kinds.
     """
     recipe, progress, timings = recipe or Recipe(), progress or Silent(), dict[str, float]()
     methods = _methods(correctors)
+    _check_machine(recipe)
     with _timed(timings, "read"):
         manifest = source if isinstance(source, Manifest) else _read(str(source), columns or Columns())
-        identity = {"manifest": manifest.digest, "recipe": recipe.to_dict(), "correctors": list(methods)}
-        identity |= {"features": features, "pred_probs": pred_probs}
+        brought = _bring(manifest, features, pred_probs)
+        identity: dict[str, Any] = {
+            "manifest": manifest.digest,
+            "recipe": recipe.to_dict(),
+            "correctors": list(methods),
+        }
+        identity |= {"features": features, "pred_probs": pred_probs, "brought": brought.digest}
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
     if record["finished"]:
@@ -68,11 +80,11 @@ def scan(
     run.sweep()
     for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *manifest.notes):
         progress.note(sentence)
-    manifest.write(run.manifest)
-
-    view = _look(manifest, features, pred_probs, recipe, cache or default_cache(), progress, timings)
-    training, facts = _select(manifest, view, recipe)
-    evidence = _gather(manifest, view, training, recipe, run, progress, timings)
+    with run.withdrawn_on_error():
+        manifest.write(run.manifest)
+        view = _look(manifest, brought, recipe, cache or default_cache(), progress, timings)
+        training, facts = _select(manifest, view)
+        evidence = _gather(manifest, view, training, recipe, run, progress, timings)
     facts = _mark(facts, evidence)
 
     with _timed(timings, "fit"):
@@ -105,15 +117,47 @@ def scan(
         "columns": manifest.columns,
         "notes": list(manifest.notes),
         "estimated_errors": estimate,
+        "chosen": _chosen(recipe, view, len(training)),
         "counts": {"rows": len(manifest), "forwarded": view.forwarded}
         | dict(zip(statuses.tolist(), numbers.tolist(), strict=True)),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
         "versions": versions,
-        "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
+        "host": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
         "finished": True,
     }
     run.write(record)
     return findings
+
+
+def _chosen(recipe: Recipe, view: _View, rows: int) -> dict[str, Any]:
+    """Say what the recipe left to the data and the machine came to."""
+    if view.features is None:
+        return {}
+    usual = probe.learning_rate(rows, view.features.shape[1])
+    return {
+        "backbone": None if view.backbone is None else asdict(view.backbone),
+        "device": str(choose_device(recipe)),
+        "learning_rate": usual if recipe.learning_rate is None else recipe.learning_rate,
+        "probe_batch": probe.batch_size(rows, recipe.probe_batch),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Brought:
+    """The user's own evidence of the N rows."""
+
+    features: Features | None
+    """[N, d]"""
+    probabilities: NDArray[np.floating[Any]] | None
+    """[N, K]"""
+    keys: NDArray[np.uint8] | None
+    """[N, 16] hash of each row's features, or of its id with probabilities only; None for images."""
+    digest: str | None
+    """Names the values; None for images, whose content has keys of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,47 +172,70 @@ class _View:
     """[N, K] the user's probabilities."""
     unreadable: dict[int, str]
     """Manifest position → reason."""
-    forwarded: int
+    forwarded: int = 0
     """Images that went through the backbone."""
+    backbone: Identity | None = None
+    """The backbone that saw them."""
 
 
 def _methods(names: Sequence[str]) -> dict[str, Corrector]:
+    names = [names] if isinstance(names, str) else names
     if not names:
         raise UsageError("no corrector is chosen; name at least one with -c, for instance -c tmlc")
     return {name: plugins.load("correctors", name)() for name in names}
 
 
 def _read(source: str, columns: Columns) -> Manifest:
-    options = {f"{name}_col": getattr(columns, name) for name in ("image", "label", "id", "group", "trusted", "annotator", "split")}
+    options = {
+        f"{name}_col": getattr(columns, name)
+        for name in ("image", "label", "id", "group", "trusted", "annotator", "split")
+    }
     return read(source, images=columns.root, with_images=columns.with_images, **options)
 
 
-def _look(
-    manifest: Manifest, features: str | None, pred_probs: str | None, recipe: Recipe, cache: Path,
-    progress: Progress, timings: dict[str, float],
-) -> _View:  # fmt: skip
-    """Get features from the user, or from the images; and the user's probabilities."""
-    N, given = len(manifest), None
+def _check_machine(recipe: Recipe) -> None:
+    """Raise UsageError for what would fail only after minutes of work."""
+    if not 0 <= recipe.seed < 2**31 - 1:
+        raise UsageError(f"recipe: seed is {recipe.seed}, but must lie in 0 … {2**31 - 2}")
+    if recipe.device != "auto":
+        choose_device(recipe)
+
+
+def _bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> _Brought:
+    """Read what the user has computed elsewhere."""
+    N, given, own, keys = len(manifest), None, None, None
+    digest = hashlib.blake2b(digest_size=16)
     if pred_probs is not None:
         given = read_array(pred_probs, manifest.source, N, "pred_probs", len(manifest.classes))
+        keys = _hashes([manifest.ids.reshape(-1, 1)])
+        for s in range(0, N, 8192):
+            digest.update(np.ascontiguousarray(given[s : s + 8192]).data)
     if features is not None:
         own = Features.from_array(read_array(features, manifest.source, N, "features"))
-        return _View(_hashes(own.take(np.arange(s, min(s + 8192, N))) for s in range(0, N, 8192)), own, given, {}, 0)
-    if given is not None:
-        return _View(_hashes([manifest.ids.reshape(-1, 1)]), None, given, {}, 0)
+        keys = _hashes(own.take(np.arange(s, min(s + 8192, N))) for s in range(0, N, 8192))
+        digest.update(keys.data)
+    return _Brought(own, given, keys, None if keys is None else digest.hexdigest())
+
+
+def _look(
+    manifest: Manifest, brought: _Brought, recipe: Recipe, cache: Path, progress: Progress,
+    timings: dict[str, float],
+) -> _View:  # fmt: skip
+    """Take the user's evidence, or get features from the images."""
+    if brought.keys is not None:
+        return _View(brought.keys, brought.features, brought.probabilities, {})
     if manifest.images is None:
-        raise InputError(
-            f"{manifest.source}: has no images; name the column with --image-col, or give --features or --pred-probs"
-        )
+        remedy = "name the column with --image-col, or give --features or --pred-probs"
+        raise InputError(f"{manifest.source}: has no images; {remedy}")
     with _timed(timings, "features"):
-        found = extract(manifest.images, np.arange(N), recipe, cache, progress)
+        found = extract(manifest.images, np.arange(len(manifest)), recipe, cache, progress)
     timings["features"] -= found.timings["forward"]
     timings["backbone"] = found.timings["forward"]
-    return _View(found.keys, found.features, given, found.unreadable, found.forwarded)
+    return _View(found.keys, found.features, None, found.unreadable, found.forwarded, found.identity)
 
 
-def _select(manifest: Manifest, view: _View, recipe: Recipe) -> tuple[NDArray[np.intp], RowFacts]:
-    """Return the positions of the rows that can be judged, in canonical order (by content), and why not the others."""
+def _select(manifest: Manifest, view: _View) -> tuple[NDArray[np.intp], RowFacts]:
+    """Return the positions of rows that can be judged, in canonical (content) order, and why not others."""
     N = len(manifest)
     status, reason = np.full(N, "scored", object), np.full(N, "", object)
     unlabelled = manifest.labels < 0
@@ -178,14 +245,17 @@ def _select(manifest: Manifest, view: _View, recipe: Recipe) -> tuple[NDArray[np
     usable = np.flatnonzero(status == "scored")
     counts = np.bincount(manifest.labels[usable], minlength=len(manifest.classes))
     lonely = usable[counts[manifest.labels[usable]] < 2]
-    status[lonely], reason[lonely] = "singleton_class", "the only row of its class: nothing to compare it with"
+    status[lonely] = "singleton_class"
+    reason[lonely] = "the only row of its class: nothing to compare it with"
     usable = np.flatnonzero(status == "scored")
     if len(usable) < FEWEST_ROWS or len(np.unique(manifest.labels[usable])) < 2:
         raise InconclusiveError(
-            f"{manifest.source or 'the manifest'}: only {len(usable)} of {N} rows can be judged; at least {FEWEST_ROWS} "
-            f"readable, labelled rows of two classes with two rows each are needed"
+            f"{manifest.source or 'the manifest'}: only {len(usable)} of {N} rows can be judged; at least "
+            f"{FEWEST_ROWS} readable, labelled rows of two classes with two rows each are needed"
         )
-    order = usable[np.lexsort((usable, *view.keys[usable].T[::-1]))]
+    # Copies come in the order of their ids, so that neither the manifest's order nor class names matter.
+    by = [_hashes([manifest.ids[usable].reshape(-1, 1)]), view.keys[usable]]
+    order = usable[np.lexsort((usable, *(half for key in by for half in key.view(">u8").T[::-1])))]
     nothing = np.zeros(N, bool), np.full(N, -1, np.int64)
     return order, RowFacts(status, reason, *nothing)
 
@@ -197,7 +267,8 @@ def _gather(
     """Find neighbours and train the heads, or take those that an interrupted run has left."""
     labels, K = manifest.labels[rows], len(manifest.classes)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
-    named = f"{manifest.digest}:{len(rows)}"
+    seen = hashlib.blake2b(view.keys[rows].tobytes(), digest_size=8).hexdigest()
+    named = f"{manifest.digest}:{len(rows)}:{seen}"
     if view.features is None:
         return Replay(rows, labels, K, named, given=view.given, trusted=trusted)
     keys, groups = view.keys[rows], None
@@ -206,25 +277,38 @@ def _gather(
         _, number = np.unique(own.astype(str), return_inverse=True)
         groups = np.where(own.astype(str) == "", -1, number).astype(np.int32)
     with _timed(timings, "neighbours"):
-        if run.neighbours.exists():
-            found = neighbours.Neighbours.load(run.neighbours)
-        else:
+        found = neighbours.Neighbours.load(run.neighbours) if run.neighbours.exists() else None
+        if found is None or found.fitted_on != named:
             with progress.stage("neighbours", len(rows), "rows") as advance:
-                found = neighbours.find(view.features, rows, keys, groups, recipe.neighbours, recipe.seed)
+                choice = recipe.neighbours, recipe.seed, named
+                found = neighbours.find(view.features, rows, keys, groups, *choice)
                 advance(len(rows))
-            found.save(run.neighbours)
-    with _timed(timings, "train"):
         named_by = keys.copy()
         if groups is not None and manifest.groups is not None:
             grouped = groups >= 0
             named_by[grouped] = _hashes([manifest.groups[rows][grouped].reshape(-1, 1)])
         folds = probe.assign_folds(found.component, named_by, recipe.folds)
-        if run.heads.exists():
-            heads = probe.Heads.load(run.heads)
-        else:
+        if len(np.unique(folds)) < 2:
+            raise InconclusiveError(_one_fold(manifest, groups))
+        found.save(run.neighbours)
+    with _timed(timings, "train"):
+        heads = probe.Heads.load(run.heads) if run.heads.exists() else None
+        if heads is None or heads.fitted_on != named:
             heads = probe.train(view.features, rows, labels, folds, K, recipe, named, progress)
             heads.save(run.heads)
     return Replay(rows, labels, K, named, folds, view.features, heads, found, view.given, trusted)
+
+
+def _one_fold(manifest: Manifest, groups: NDArray[np.int32] | None) -> str:
+    """Say why no head can be trained without the rows it is to judge."""
+    where = manifest.source or "the manifest"
+    if groups is None:
+        return f"{where}: all rows are copies of each other, so that no label can be compared with another's"
+    column = manifest.columns.get("group", "group")
+    return (
+        f"{where}: column {column!r} puts the rows into too few groups ({len(np.unique(groups))}), which all "
+        f"fall into one fold; choose a finer --group-col"
+    )
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:
@@ -237,11 +321,12 @@ def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:
 
 def _hashes(parts: Any) -> NDArray[np.uint8]:
     """16-byte hashes [n, 16] of the rows of arrays: of their bytes, or of their text."""
-    digests = [
-        hashlib.blake2b(str(row[0]).encode() if part.dtype == object else row.tobytes(), digest_size=16).digest()
-        for part in parts
-        for row in part
-    ]
+    digests = []
+    for part in parts:
+        texts = part.dtype == object
+        for row in part:
+            data = str(row[0]).encode() if texts else row.tobytes()
+            digests.append(hashlib.blake2b(data, digest_size=16).digest())
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         free = "free some space there, or choose another place with -o or --cache, then --resume"
         return OutputError(f"{path}: cannot be written, the disk is full; {free}")
-    return OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place with -o or --cache")
+    why = error.strerror or error
+    return OutputError(f"{path}: cannot be written ({why}); choose another place with -o or --cache")
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class RunDir:
     def begin(self, identity: dict[str, Any], resume: bool) -> dict[str, Any]:
         """Claim the directory for a run and return what run.json says so far.
 
-        `identity` says what makes two runs the same: manifest digest, recipe, correctors. Raises UsageError when
-        the directory holds another run, or holds this one and `resume` was not asked for.
+        `identity` says what makes two runs the same: manifest digest, recipe, correctors. Raises UsageError
+        when the directory holds another run, or holds this one and `resume` was not asked for.
         """
         if self.path.is_file():
             raise UsageError(f"{self.path}: is a file, but the output must be a directory; choose another -o")
@@ -105,12 +106,12 @@ class RunDir:
             differing = [name for name in identity if held.get(name) != identity[name]]
             if differing:
                 what = ", ".join(differing)
-                raise UsageError(f"{self.path}: holds another run (different {what}); choose another -o or delete it")
+                remedy = "choose another -o or delete it"
+                raise UsageError(f"{self.path}: holds another run (different {what}); {remedy}")
             if not resume:
                 state = "a finished" if held.get("finished") else "an unfinished"
-                raise UsageError(
-                    f"{self.path}: holds {state} run of the same data; add --resume to continue it, or choose another -o"
-                )
+                remedy = "add --resume to continue it, or choose another -o"
+                raise UsageError(f"{self.path}: holds {state} run of the same data; {remedy}")
             return held
         if self.path.exists() and any(self.path.iterdir()) and not self._only_leftovers():
             raise UsageError(f"{self.path}: is not empty and holds no labelfix run; choose another -o")
@@ -121,6 +122,20 @@ class RunDir:
         begun = {"schema": SCHEMA, **identity, "finished": False, "timings": {}}
         self.write(begun)
         return begun
+
+    @contextmanager
+    def withdrawn_on_error(self) -> Iterator[None]:
+        """Give the directory up when the user has something to mend before there is any result in it."""
+        try:
+            yield
+        except LabelfixError:
+            if {p.name for p in self.path.iterdir()} <= {"run.json", "manifest.parquet", "state"}:
+                self.manifest.unlink(missing_ok=True)
+                self.run_json.unlink(missing_ok=True)
+                with suppress(OSError):  # not empty: never ours to remove
+                    (self.path / "state").rmdir()
+                    self.path.rmdir()
+            raise
 
     def _only_leftovers(self) -> bool:
         # A run killed before its run.json was renamed leaves these.
@@ -133,7 +148,8 @@ class RunDir:
         except FileNotFoundError as error:
             raise InputError(f"{self.path}: no labelfix run there (run.json is missing)") from error
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.run_json}: damaged ({error}); delete the directory and scan again") from error
+            remedy = "delete the directory and scan again"
+            raise InputError(f"{self.run_json}: damaged ({error}); {remedy}") from error
         if found.get("schema", 0) > SCHEMA:
             raise InputError(f"{self.run_json}: written by a newer labelfix; upgrade labelfix")
         return found

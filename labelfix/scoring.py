@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from labelfix.correctors.interface import Corrector
 from labelfix.correctors.level import fit_level, with_suspicion
+from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
 from labelfix.tmlc.calibrate import DEFAULT_SLACK, error_rate
 
 FIX_LEAD = 0.5
-"""A label is replaced unseen only if the suggestion leads by this much: the net effect stays positive where the
-probabilities are off by a good deal (blind replacement destroys labels on hard data)."""
+"""A label is replaced unseen only if the suggestion leads by this much: the net effect stays positive where
+the probabilities are off by a good deal (blind replacement destroys labels on hard data)."""
 AMBIGUOUS_BELOW = 0.6
 """No class reaches this probability."""
 LISTED_FROM = 5e-4
@@ -55,7 +56,14 @@ class Scored:
 
 
 def fit(evidence: Evidence, correctors: Mapping[str, Corrector]) -> dict[str, State]:
-    """Fit every corrector; the first is primary, and gets a level if it does not claim one."""
+    """Fit every corrector; the first is primary, and gets a level if it does not claim one.
+
+    Raises UsageError when a corrector needs evidence that is not there.
+    """
+    for name, corrector in correctors.items():
+        missing = sorted(corrector.needs.required - evidence.present)
+        if missing:
+            raise UsageError(f"corrector {name!r} needs {', '.join(missing)}, which this scan does not have")
     states = {name: corrector.fit(evidence) for name, corrector in correctors.items()}
     primary = next(iter(correctors))
     first = next(iter(evidence.chunks()))
@@ -92,7 +100,9 @@ def score(
     )
 
 
-def _support(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _support(
+    chunk: EvidenceChunk, suggested: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     column = (chunk.candidates == suggested[:, None]).argmax(axis=1)
     at = np.arange(len(chunk))
     voted = chunk.votes[at, column] if chunk.votes is not None else np.full(len(chunk), np.nan, np.float32)
@@ -103,7 +113,9 @@ def _support(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> tuple[NDArra
     return voted, beaten.mean(axis=1).astype(np.float32)
 
 
-def tabulate(manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, slack: float | None) -> tuple[pa.Table, dict[str, float]]:
+def tabulate(
+    manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, slack: float | None
+) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate."""
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
@@ -116,6 +128,7 @@ def tabulate(manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, s
     estimate = error_rate(suspicion[~trusted], DEFAULT_SLACK if slack is None else slack)
 
     suggested, confidence = primary.suggested(given)
+    confidence[trusted] = 0.0
     order = np.argsort(-order_by, kind="stable")
     rank = np.empty(len(given), np.int32)
     rank[order] = np.arange(1, len(given) + 1)
@@ -201,7 +214,9 @@ def _reasons(
             said.append(f"{scored.votes[at]:.0%} of the neighbours are labelled {name!r}")
         if np.isfinite(scored.preferred[at]) and scored.preferred[at] > 0:
             times = round(float(scored.preferred[at]) * epochs)
-            said.append(f"the model that did not see this label preferred {name!r} in {times} of {epochs} epochs")
+            said.append(
+                f"the model that did not see this label preferred {name!r} in {times} of {epochs} epochs"
+            )
         reasons[scored.rows[at]] = "; ".join(said) or f"no evidence speaks clearly, {name!r} comes closest"
     for row in _conflicting(manifest, facts):
         also = "a copy of this image carries another label"
@@ -220,4 +235,4 @@ def _conflicting(manifest: Manifest, facts: RowFacts) -> NDArray[np.int64]:
     high = np.full(group.max() + 1, -1)
     np.minimum.at(low, group, manifest.labels[rows])
     np.maximum.at(high, group, manifest.labels[rows])
-    return rows[(low != high)[group]]
+    return np.asarray(rows[(low != high)[group]])

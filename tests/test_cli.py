@@ -37,11 +37,6 @@ def labelfix(*arguments: str | Path, **environment: str) -> subprocess.Completed
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def readme_scan(tmp_path_factory, cache) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """README's first command, with its results in a temporary directory."""
     (line,) = re.findall(r"^pip install \. && labelfix (scan .*)$", README, re.MULTILINE)

@@ -1,7 +1,7 @@
 """Confident learning: cleanlab's own functions on the out-of-fold probabilities (Northcutt et al. 2021).
 
-The only file that imports cleanlab. Up to `DENSE_BYTES` of probabilities its standard filter judges; above, its
-batched inspector, which never holds more than a chunk.
+The only file that imports cleanlab. Up to `DENSE_BYTES` of probabilities its standard filter judges; above,
+its batched inspector, which never holds more than a chunk.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.correctors.interface import Needs, sparse, state_of
+from labelfix.correctors.building import sparse, state_of
+from labelfix.correctors.interface import Needs
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.trajectories import Floats, Ints
@@ -35,7 +36,7 @@ class ConfidentLearning:
             return state_of("cleanlab", evidence, {}, quality_cut=_quality_cut(evidence))
 
     def score(self, state: State, rows: EvidenceChunk) -> Correction:
-        """Score = 1 − self-confidence; a row is an issue where its margin reaches the cut of its class pair."""
+        """Score 1 − self-confidence; a row is an issue where its margin reaches the cut of its class pair."""
         from cleanlab.rank import get_label_quality_scores
 
         p, labels = _probabilities(rows), rows.labels
@@ -92,5 +93,7 @@ def _quality_cut(evidence: Evidence) -> float:
 
 def gather(evidence: Evidence) -> tuple[Ints, Floats]:
     """Return labels [n] and final out-of-fold probabilities [n, K] of all rows, in chunk order."""
-    parts: list[tuple[NDArray[Any], NDArray[Any]]] = [(c.labels, _probabilities(c)) for c in evidence.chunks()]
+    parts: list[tuple[NDArray[Any], NDArray[Any]]] = [
+        (c.labels, _probabilities(c)) for c in evidence.chunks()
+    ]
     return np.concatenate([y for y, _ in parts]), np.concatenate([p for _, p in parts])

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from labelfix.correctors.interface import Needs, sparse, state_of
+from labelfix.correctors.building import sparse, state_of
+from labelfix.correctors.interface import Needs
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.trajectories import Floats, Trajectories
@@ -41,7 +42,7 @@ class MeanLoss(Dynamics):
     @staticmethod
     def of(block: Trajectories) -> Floats:
         """[n] nats."""
-        return block.loss.mean(axis=1)
+        return np.asarray(block.loss.mean(axis=1), np.float32)
 
 
 class AverageMargin(Dynamics):
@@ -52,7 +53,7 @@ class AverageMargin(Dynamics):
     @staticmethod
     def of(block: Trajectories) -> Floats:
         """[n] minus the mean margin of the given label."""
-        return -block.margin[:, :, 0].mean(axis=1)
+        return np.asarray(-block.margin[:, :, 0].mean(axis=1), np.float32)
 
 
 class WrongEvents(Dynamics):
@@ -64,4 +65,4 @@ class WrongEvents(Dynamics):
     def of(block: Trajectories) -> Floats:
         """[n] share, plus a tie-break below one event."""
         margin = block.margin[:, :, 0]
-        return (margin < 0).mean(axis=1) - 1e-4 * margin.mean(axis=1)
+        return np.asarray((margin < 0).mean(axis=1) - 1e-4 * margin.mean(axis=1), np.float32)

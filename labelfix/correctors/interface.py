@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
-
-import numpy as np
+from typing import ClassVar, Protocol
 
 from labelfix.evidence import Evidence, EvidenceChunk
-from labelfix.findings import SOFT, Correction, State
+from labelfix.findings import Correction, State
 
 KINDS = frozenset({"trajectories", "out_of_fold", "features", "neighbours", "trusted", "images"})
 
@@ -40,20 +38,3 @@ class Corrector(Protocol):
     def score(self, state: State, rows: EvidenceChunk) -> Correction:
         """Score training rows or unseen ones by the state alone: never normalised by `rows`."""
         ...
-
-
-def state_of(corrector: str, evidence: Evidence, arrays: dict[str, Any], **settings: Any) -> State:
-    """Build a state that names the rows it was fitted on."""
-    return State(corrector, evidence.fitted_on, arrays, settings)
-
-
-def sparse(corrector: str, score: Any, classes: Any, p: Any, **rest: Any) -> Correction:
-    """Build a correction from scores [n] and the probabilities of listed classes [n, C], sorted here."""
-    order = np.argsort(-p, axis=1, kind="stable")[:, :SOFT]
-    return Correction(
-        corrector,
-        np.asarray(score, np.float32),
-        np.take_along_axis(classes, order, axis=1).astype(np.int32),
-        np.take_along_axis(p, order, axis=1).astype(np.float32),
-        **rest,
-    )

@@ -1,7 +1,7 @@
 """Level: raw scores of other methods become probabilities on the target, without any truth.
 
 The confident joint (Northcutt et al. 2021, §3.1) says of each row whether a class other than the given one is
-confidently preferred out of fold; isotonic regression of that on the score gives the level and keeps the order.
+confidently preferred out of fold; isotonic regression of that on the score gives the level and keeps order.
 """
 
 from __future__ import annotations
@@ -36,16 +36,21 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, np.concatenate(wrong))
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
     return dataclasses.replace(
-        state, arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": fitted.predict(x).astype(np.float32)}
+        state,
+        arrays=state.arrays
+        | {"level.score": x.astype(np.float32), "level.p": fitted.predict(x).astype(np.float32)},
     )
 
 
 def with_suspicion(correction: Correction, state: State, given: NDArray[np.int32]) -> Correction:
     """Turn the score into suspicion and make the soft label agree with it: q[given] = 1 − suspicion."""
-    suspicion = np.interp(correction.score, state.arrays["level.score"], state.arrays["level.p"]).astype(np.float32)
+    suspicion = np.interp(correction.score, state.arrays["level.score"], state.arrays["level.p"]).astype(
+        np.float32
+    )
     is_given = correction.classes == given[:, None]
     others = np.where(is_given, 0.0, correction.p)
-    rest = np.maximum(1.0 - np.where(is_given, correction.p, 0.0).sum(axis=1), 1e-9)
+    unlisted = np.maximum(1.0 - correction.p.sum(axis=1), 0.0)
+    rest = np.maximum(others.sum(axis=1) + unlisted, 1e-9)
     p = np.where(is_given, 1.0 - suspicion[:, None], others * (suspicion / rest)[:, None]).astype(np.float32)
     order = np.argsort(-p, axis=1, kind="stable")
     return dataclasses.replace(
@@ -65,4 +70,4 @@ def _confidently_other(rows: EvidenceChunk, thresholds: NDArray[np.float64]) -> 
     assert rows.probabilities is not None
     confident = np.where(rows.probabilities >= thresholds, rows.probabilities, -1.0)
     best = confident.argmax(axis=1)
-    return (confident.max(axis=1) > 0) & (best != rows.labels)
+    return np.asarray((confident.max(axis=1) > 0) & (best != rows.labels))

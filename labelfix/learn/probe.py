@@ -65,7 +65,7 @@ class Heads:
         weight = np.zeros(self.weight[:, 0].shape, np.float32)
         for f in others:
             weight += self.weight[:, f]
-        return self._flat(weight / len(others), self.bias[:, others].mean(axis=1))
+        return self._flat(weight / np.float32(len(others)), self.bias[:, others].mean(axis=1))
 
     def _flat(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
         width = weight.shape[1]
@@ -119,20 +119,28 @@ def train(
     """
     import torch
 
-    device = torch.device(recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(
+        recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
     count, width, F, K = len(rows), features.shape[1], recipe.folds, classes
     mean, scale = _standardisation(features, rows)
     centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
     target, fold = torch.from_numpy(labels.astype(np.int64)).to(device), torch.from_numpy(folds).to(device)
     generator = torch.Generator().manual_seed(recipe.seed)
     batch = batch_size(count, recipe.probe_batch)
+    peak = recipe.learning_rate if recipe.learning_rate is not None else learning_rate(count, width)
     steps_an_epoch = -(-count // batch)
     total = steps_an_epoch * recipe.epochs
     stops = recorded_steps(total, recipe.checkpoints)
 
-    # One weight matrix for all folds: (d + 1, F·K), the last row is the bias.
-    weight = torch.zeros(width + 1, F * K, device=device)
-    first, second = torch.zeros_like(weight), torch.zeros_like(weight)
+    # One weight matrix for all folds (d, F·K); the gradient of softmax regression is written down, not recorded.
+    weight, bias = torch.zeros(width, F * K, device=device), torch.zeros(F * K, device=device)
+    groups = [
+        {"params": [weight], "weight_decay": recipe.weight_decay},
+        {"params": [bias], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: schedule_share(done + 1, total))
     held_weight = np.empty((len(stops), F, width, K), np.float16)
     held_bias = np.empty((len(stops), F, K), np.float32)
     numbers = torch.arange(F, device=device)
@@ -143,27 +151,32 @@ def train(
             for start in range(0, count, batch):
                 picked = np.sort(order[start : start + batch])  # ascending: kinder to memory-mapped features
                 at = torch.from_numpy(picked).to(device)
-                x = torch.ones(len(picked), width + 1, device=device)
-                x[:, :width] = (torch.from_numpy(features.take(rows[picked])).to(device).float() - centre) / spread
-                p = torch.softmax((x @ weight).view(-1, F, K), dim=2)
+                x = (torch.from_numpy(features.take(rows[picked])).to(device).float() - centre) / spread
+                p = torch.softmax(torch.addmm(bias, x, weight).view(-1, F, K), dim=2)
                 p[torch.arange(len(picked), device=device), :, target[at]] -= 1.0
-                p *= (fold[at][:, None] != numbers)[:, :, None]
-                gradient = x.T @ p.view(-1, F * K) / len(picked)
+                p *= (fold[at][:, None] != numbers)[:, :, None] / len(picked)
+                residual = p.view(-1, F * K)
+                weight.grad, bias.grad = x.T @ residual, residual.sum(dim=0)
+                optimiser.step()
+                schedule.step()
                 step += 1
-                _adamw(weight, gradient, first, second, step, _rate(step, total, recipe.learning_rate), recipe.weight_decay)
                 if step in stops:
-                    at_checkpoint = stops.index(step)
-                    held_weight[at_checkpoint] = (
-                        weight[:width].view(width, F, K).permute(1, 0, 2).clamp(-6e4, 6e4).half().cpu().numpy()
-                    )
-                    held_bias[at_checkpoint] = weight[width].view(F, K).cpu().numpy()
+                    kept = stops.index(step)
+                    half = weight.view(width, F, K).permute(1, 0, 2).clamp(-6e4, 6e4).half()
+                    held_weight[kept], held_bias[kept] = half.cpu().numpy(), bias.view(F, K).cpu().numpy()
                 advance(1)
-    return Heads(held_weight, held_bias, mean, scale, np.array(stops, np.float32) / total, fitted_on)
+    shares = np.array(stops, np.float32) / np.float32(total)
+    return Heads(held_weight, held_bias, mean, scale, shares, fitted_on)
 
 
 def batch_size(rows: int, most: int) -> int:
     """Return rows a step: about 64 steps an epoch for small sets, `most` for large ones."""
     return int(min(most, max(16, 2 ** int(np.log2(max(rows // 64, 1))))))
+
+
+def learning_rate(rows: int, width: int) -> float:
+    """Return the peak rate: 1e-3 from 40 rows a feature on, less with fewer: heads would learn errors by heart."""
+    return 1e-3 * float(np.clip(np.sqrt(rows / (40.0 * width)), 0.2, 1.0))
 
 
 def recorded_steps(total: int, checkpoints: int) -> list[int]:
@@ -172,20 +185,12 @@ def recorded_steps(total: int, checkpoints: int) -> list[int]:
     return sorted({max(1, round(float(s) * total)) for s in share})
 
 
-def _rate(step: int, total: int, peak: float) -> float:
+def schedule_share(step: int, total: int) -> float:
+    """Return the share of the peak rate at a step, 1 … total: linear warm-up over a twentieth, then a cosine to 0."""
     warm = max(1, total // 20)
     if step <= warm:
-        return peak * step / warm
-    return float(peak * 0.5 * (1.0 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
-
-
-def _adamw(weight, gradient, first, second, step, rate, decay, betas=(0.9, 0.99), epsilon=1e-8):  # type: ignore[no-untyped-def]  # torch tensors
-    # Loshchilov & Hutter 2019, algorithm 2; the bias row (the last) is not decayed.
-    first.mul_(betas[0]).add_(gradient, alpha=1 - betas[0])
-    second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-    weight[:-1].mul_(1 - rate * decay)
-    root = (second / (1 - betas[1] ** step)).sqrt_().add_(epsilon)
-    weight.addcdiv_(first, root, value=-rate / (1 - betas[0] ** step))
+        return step / warm
+    return float(0.5 * (1.0 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
 
 
 def _standardisation(features: Features, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:

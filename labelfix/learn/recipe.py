@@ -28,8 +28,8 @@ class Recipe:
     """Passes of the probe over the training rows."""
     checkpoints: int = 10
     """Recorded epochs E."""
-    learning_rate: float = 1e-2
-    """Peak of AdamW's cosine schedule, on standardised features."""
+    learning_rate: float | None = None
+    """Peak of AdamW's cosine schedule, on standardised features; None: by rows per feature, `probe.learning_rate`."""
     weight_decay: float = 1e-2
     """AdamW's decoupled weight decay."""
     probe_batch: int = 512
@@ -44,7 +44,13 @@ class Recipe:
     """Decoding processes; None: as many as cores. 0 decodes in this process."""
 
     def __post_init__(self) -> None:
-        for name, low in (("batch_size", 1), ("folds", 2), ("epochs", 1), ("checkpoints", 1), ("neighbours", 1)):
+        for name, low in (
+            ("batch_size", 1),
+            ("folds", 2),
+            ("epochs", 1),
+            ("checkpoints", 1),
+            ("neighbours", 1),
+        ):
             if getattr(self, name) < low:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, but must be at least {low}")
         if self.image_size is not None and not 16 <= self.image_size <= 2048:

@@ -40,7 +40,9 @@ class Recorder:
                     self.held[key] = np.full((self.rows, values.shape[1]), np.nan, np.float32)
                 self.held[key][chunk.rows] = values
 
-    def write(self, path: Path, ids: NDArray[np.object_], folds: NDArray[np.int32], progress: list[float]) -> None:
+    def write(
+        self, path: Path, ids: NDArray[np.object_], folds: NDArray[np.int32], progress: list[float]
+    ) -> None:
         """Write one row per manifest row: id, fold (-1 = none), then a list of E numbers a kind.
 
         `progress` [E] is the share of training done at each recorded epoch.
@@ -49,7 +51,9 @@ class Recorder:
         for key, values in self.held.items():
             epochs = values.shape[1]
             flat = pa.array(values.reshape(-1))
-            columns[key] = pa.FixedSizeListArray.from_arrays(flat, epochs, mask=pa.array(np.isnan(values[:, 0])))
+            columns[key] = pa.FixedSizeListArray.from_arrays(
+                flat, epochs, mask=pa.array(np.isnan(values[:, 0]))
+            )
         meta = {b"labelfix": json.dumps({"schema": SCHEMA, "progress": progress}).encode()}
         with writing(path) as temporary:
             pq.write_table(pa.table(columns).replace_schema_metadata(meta), temporary, compression="zstd")

@@ -1,7 +1,7 @@
 """Replay: any rows × head checkpoints → evidence, chunk by chunk, two multiplications a row and checkpoint.
 
-Chunks hold rows of one fold, so that a fold's heads are unpacked once. Memory: E × K floats a row of the chunk,
-bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, large ones compute them again.
+Chunks hold rows of one fold, so that a fold's heads are unpacked once. Memory: E × K floats a row of the
+chunk, bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, large ones compute them again.
 """
 
 from __future__ import annotations
@@ -76,10 +76,12 @@ class Replay:
             return
         block = 2 * self.epochs * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
         keep = len(self) * block <= KEEP_BYTES
+        seen = []
         for chunk in self._compute(np.arange(len(self))):
             if keep:
-                self._kept.append(chunk)
+                seen.append(chunk)
             yield chunk
+        self._kept = seen  # only now: who asks for the first chunk alone leaves before this
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
@@ -102,7 +104,10 @@ class Replay:
                 yield self._chunk(members[start : start + size], outside, inside)
 
     def _chunk(
-        self, at: NDArray[np.intp], outside: tuple[Floats, Floats] | None, inside: tuple[Floats, Floats] | None
+        self,
+        at: NDArray[np.intp],
+        outside: tuple[Floats, Floats] | None,
+        inside: tuple[Floats, Floats] | None,
     ) -> EvidenceChunk:
         given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
         if outside is None or inside is None or self.features is None:
@@ -159,7 +164,9 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
         if parts[0] is None:
             return None
         if isinstance(parts[0], Trajectories):
-            return Trajectories(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("log_p", "margin", "entropy")))
+            return Trajectories(
+                *(np.concatenate([getattr(p, f) for p in parts]) for f in ("log_p", "margin", "entropy"))
+            )
         return np.concatenate(parts)
 
     names = ("candidates", "in_sample", "out_of_fold", "probabilities", "votes", "trusted")

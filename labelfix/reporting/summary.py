@@ -18,7 +18,7 @@ SLICE = 1 << 17
 """Rows whose soft labels are unfolded at a time: bounds memory at a million rows."""
 
 FILES = {
-    "findings.parquet": "suspicion, suggestion, soft label and reason of every row",
+    "findings.parquet": "suspicion, suggestion, soft label, reason of each row",
     "run.json": "recipe, versions, timings, estimated errors",
     "trajectories.parquet": "loss, entropy and margin of every row, epoch by epoch",
     "heads.safetensors": "the probe's checkpoints",

@@ -35,3 +35,11 @@ def measured_slack(estimated: NDArray[np.float64], true: NDArray[np.float64]) ->
     """Return the slack of estimated against true rates of held-out tasks [T]."""
     ratio = np.log((estimated + SMALL) / (true + SMALL))
     return float(np.quantile(np.abs(ratio), 0.9))
+
+
+def calibration_error(p: NDArray[np.float32], happened: NDArray[np.bool_], bins: int = 15) -> float:
+    """Return the expected calibration error: mean |p − frequency| over equal bins of p, weighted by their size."""
+    number = np.minimum((p * bins).astype(np.intp), bins - 1)
+    size = np.bincount(number, minlength=bins)
+    gap = np.abs(np.bincount(number, p, bins) - np.bincount(number, happened, bins))
+    return float(gap.sum() / max(size.sum(), 1))

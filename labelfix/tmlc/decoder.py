@@ -15,14 +15,17 @@ class SubclassDecoder(nn.Module):
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
-        self.embed = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
+        self.embed = nn.Sequential(
+            nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
+        )
+        self.drop = nn.Dropout(0.1)
         self.linear = nn.Linear(features, 1)  # what is linear in the evidence need not be learnt by the rest
         self.score = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1))
         self.other = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor, others: bool) -> Tensor:
         """`others` says whether there are classes beyond the candidates."""
-        each = self.embed(features)  # (n, C, hidden)
+        each = self.drop(self.embed(features))  # (n, C, hidden)
         pooled = torch.cat([each.mean(dim=1), each.amax(dim=1)], dim=1)  # (n, 2 hidden)
         spread = pooled[:, None].expand(-1, each.shape[1], -1)
         scores = (self.score(torch.cat([each, spread], dim=2)) + self.linear(features))[..., 0]

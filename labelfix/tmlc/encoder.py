@@ -19,4 +19,4 @@ class TrajectoryEncoder(nn.Module):
         """Only the final state is decoded, as in the paper."""
         n, C, steps, channels = sequence.shape
         _, (state, _) = self.lstm(sequence.reshape(n * C, steps, channels))
-        return state[0].view(n, C, self.hidden)
+        return state[0].view(n, C, self.hidden)  # type: ignore[no-any-return]  # torch.nn is loosely typed

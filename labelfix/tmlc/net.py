@@ -47,14 +47,19 @@ class TMLCNet(nn.Module):
         sequence, static = (torch.from_numpy(a) for a in perceive(rows, norms))
         with torch.inference_mode():
             parts = [
-                self(sequence[s : s + BATCH], static[s : s + BATCH], others) for s in range(0, len(rows), BATCH)
+                self(sequence[s : s + BATCH], static[s : s + BATCH], others)
+                for s in range(0, len(rows), BATCH)
             ]
         return torch.cat(parts).numpy()
 
 
 def save_net(net: TMLCNet, card: dict[str, Any], path: Path) -> None:
     """Write weights and model card (sources, noise, seed, command, time, scores) as safetensors."""
-    header = {"format": str(FORMAT), "settings": json.dumps(net.settings), "card": json.dumps(card, sort_keys=True)}
+    header = {
+        "format": str(FORMAT),
+        "settings": json.dumps(net.settings),
+        "card": json.dumps(card, sort_keys=True),
+    }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     with writing(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=header))
@@ -75,9 +80,13 @@ def _load(path: Path) -> tuple[TMLCNet, dict[str, Any]]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: the TMLC weights cannot be read ({error}); make them with `labelfix meta-train`") from error
+        raise InputError(
+            f"{path}: the TMLC weights cannot be read ({error}); make them with `labelfix meta-train`"
+        ) from error
     if header.get("format") != str(FORMAT):
-        raise InputError(f"{path}: TMLC weights of format {header.get('format')}, but this labelfix reads {FORMAT}")
+        raise InputError(
+            f"{path}: TMLC weights of format {header.get('format')}, but this labelfix reads {FORMAT}"
+        )
     net = TMLCNet(**json.loads(header["settings"]))
     net.load_state_dict(tensors)
     return net.eval(), json.loads(header["card"])

@@ -99,7 +99,11 @@ def _fit_block(block: Trajectories, sample: EvidenceChunk) -> BlockNorms:
     K, labels, candidates = sample.classes, sample.labels, sample.candidates
     quantiles = np.linspace(0, 1, GRID)
     loss = resample(block.loss)  # [n, STEPS]
-    mean_loss, p, margin = block.loss.mean(axis=1), np.exp(block.log_p).mean(axis=1), block.margin.mean(axis=1)
+    mean_loss, p, margin = (
+        block.loss.mean(axis=1),
+        np.exp(block.log_p).mean(axis=1),
+        block.margin.mean(axis=1),
+    )
     members = [np.flatnonzero(labels == k) for k in range(K)]
 
     centre, scale = np.empty((STEPS, K + 1), np.float32), np.empty((STEPS, K + 1), np.float32)
@@ -143,8 +147,8 @@ def _fit_block(block: Trajectories, sample: EvidenceChunk) -> BlockNorms:
     wrong = [(m < 0).mean() for m in (margin[:, 0], block.margin[:, 0, 0], block.margin[:, -1, 0])]
     low = np.clip(member_grid[K, [1, 2, 4, 8]], -10, 10) / 5
     level = np.array([*wrong, p.max(axis=1).mean(), *low], np.float32)
-    order = np.quantile(loss, quantiles, axis=0).T.astype(np.float32)
-    return BlockNorms(order, centre, scale, mean_grid, column, member_grid, confusion, level)
+    loss_order: Floats = np.quantile(loss, quantiles, axis=0).T.astype(np.float32)
+    return BlockNorms(loss_order, centre, scale, mean_grid, column, member_grid, confusion, level)
 
 
 def resample(values: Floats, steps: int = STEPS) -> Floats:
@@ -219,7 +223,10 @@ def forget(sequence: Any, static: Any, kinds: set[str]) -> None:
 
 
 def _sequence(block: Trajectories, labels: Ints, norm: BlockNorms) -> Floats:
-    log_p, margin = resample(block.log_p).transpose(0, 2, 1), resample(block.margin).transpose(0, 2, 1)  # [n, C, STEPS]
+    log_p, margin = (
+        resample(block.log_p).transpose(0, 2, 1),
+        resample(block.margin).transpose(0, 2, 1),
+    )  # [n, C, STEPS]
     loss = -log_p[:, 0]  # [n, STEPS]
     K = norm.loss_centre.shape[1] - 1
     general = (loss - norm.loss_centre[:, K]) / norm.loss_scale[:, K]
@@ -229,7 +236,9 @@ def _sequence(block: Trajectories, labels: Ints, norm: BlockNorms) -> Floats:
         [resample(block.entropy), general.clip(-5, 5) / 5, category.clip(-5, 5) / 5, order], axis=-1
     )  # [n, STEPS, 4]
     of_class = np.stack([np.exp(log_p), log_p / 10, margin.clip(-10, 10) / 5, margin > 0], axis=-1)
-    return np.concatenate([of_class, np.broadcast_to(of_row[:, None], of_class.shape)], axis=-1).astype(np.float32)
+    return np.concatenate([of_class, np.broadcast_to(of_row[:, None], of_class.shape)], axis=-1).astype(
+        np.float32
+    )
 
 
 def _summary(block: Trajectories, rows: EvidenceChunk, norm: BlockNorms) -> Floats:
@@ -237,7 +246,7 @@ def _summary(block: Trajectories, rows: EvidenceChunk, norm: BlockNorms) -> Floa
     n, C = candidates.shape
     K = rows.classes
     p, margin = np.exp(block.log_p), block.margin.clip(-10, 10) / 5  # [n, E, C]
-    bins = resample(margin, 4)
+    bins = resample(margin.astype(np.float32), 4)
     mean_loss, mean_p, mean_margin = block.loss.mean(axis=1), p.mean(axis=1), block.margin.mean(axis=1)
     given = np.zeros((1, C), np.float32)
     given[0, 0] = 1.0

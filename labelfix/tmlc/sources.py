@@ -42,13 +42,13 @@ class CleanSet:
     """[n]"""
 
 
-def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float = 0.4) -> Task:
+def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float = 0.6) -> Task:
     """Draw a task: features, then a noise family and a rate."""
     if clean and rng.random() < real_share:
         x, y, K, source = from_clean(rng, clean[int(rng.integers(len(clean)))])
     else:
         x, y, K, source = *generated(rng), "generated"
-    family = str(rng.choice(list(FAMILIES), p=[0.15, 0.08, 0.15, 0.12, 0.34, 0.04, 0.12]))
+    family = str(rng.choice(list(FAMILIES), p=[0.18, 0.07, 0.15, 0.04, 0.44, 0.03, 0.09]))
     low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
     rate = rng.uniform(low, high) if high > 0 else 0.0
     most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)
@@ -90,18 +90,19 @@ def generated(rng: np.random.Generator) -> tuple[Floats, Ints, int]:
 def from_clean(rng: np.random.Generator, clean: CleanSet) -> tuple[Floats, Ints, int, str]:
     """Cut classes, rows and columns out of a clean set, and sometimes blur its features."""
     all_classes = np.unique(clean.y)
-    K = int(rng.integers(2, len(all_classes) + 1))
+    K = len(all_classes) if rng.random() < 0.5 else int(rng.integers(2, len(all_classes) + 1))
     kept = rng.choice(all_classes, K, replace=False)
     rows = np.flatnonzero(np.isin(clean.y, kept))
-    n = int(rng.integers(min(400, len(rows)), min(4000, len(rows)) + 1))
+    most = min(6000, len(rows))
+    n = most if rng.random() < 0.4 else int(rng.integers(min(400, most), most + 1))
     rows = rng.choice(rows, n, replace=False)
     x = clean.x[rows].astype(np.float32)
-    if rng.random() < 0.6:
-        columns = rng.choice(x.shape[1], int(x.shape[1] * rng.uniform(0.1, 0.5)), replace=False)
+    if rng.random() < 0.5:
+        columns = rng.choice(x.shape[1], max(8, int(x.shape[1] * rng.uniform(0.05, 0.5))), replace=False)
         x = x[:, columns]
-    x += rng.choice([0.0, 0.3, 1.0]) * x.std(axis=0) * rng.normal(size=x.shape).astype(np.float32)
+    if rng.random() < 0.4:
+        x += rng.uniform(0.1, 1.0) * x.std(axis=0) * rng.normal(size=x.shape).astype(np.float32)
     numbers = np.full(int(all_classes.max()) + 1, -1, np.int32)
     numbers[kept] = np.arange(K)
-    y = numbers[clean.y[rows]]
-    present, y = np.unique(y, return_inverse=True)
+    present, y = np.unique(numbers[clean.y[rows]], return_inverse=True)
     return x, y.astype(np.int32), max(2, len(present)), clean.name

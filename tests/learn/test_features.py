@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from labelfix.errors import ImageUnreadable, InputError
-from labelfix.learn.features import Extraction, Features, default_cache, extract
+from labelfix.learn.features import Extraction, Features, extract
 from labelfix.learn.images import content_key
 from labelfix.learn.recipe import Recipe
 from labelfix.progress import Silent
@@ -288,10 +288,3 @@ def test_a_users_own_array_is_wrapped_as_it_is(tmp_path: Path) -> None:
         Features.from_array(own[:, 0])
     with pytest.raises(InputError, match="do not fit into float16"):
         Features.from_array(own * 1e6)
-
-
-def test_the_cache_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "labelfix"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "labelfix"

@@ -1,0 +1,113 @@
+"""The data flow of `labelfix meta-train`: labelled sets → features → a bank of tasks → weights."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from labelfix.errors import InputError, UsageError
+from labelfix.learn.cache import default_cache
+from labelfix.learn.features import Features, extract
+from labelfix.learn.recipe import Recipe
+from labelfix.progress import Progress, Silent
+from labelfix.readers import read
+from labelfix.readers.arrays import read_array
+from labelfix.readers.storage import leaf
+from labelfix.tmlc import metatrain
+from labelfix.tmlc.sources import CleanSet
+
+_SPEC = re.compile(
+    r"(?P<file>.+?\.(?:parquet|pq|csv|tsv|jsonl))(?:@(?P<features>[^@:/]+))?(?::(?P<label>[^@:/]+))?"
+)
+
+
+class Source(NamedTuple):
+    """A labelled set as named on the command line."""
+
+    file: str
+    """Whatever a reader reads."""
+    features: str | None
+    """Column of the file's embeddings; None: they are made from its images."""
+    label: str | None
+    """Column of the labels; None: found by convention."""
+
+    @classmethod
+    def parse(cls, spec: str) -> Source:
+        """Read `file`, `file:label_column` or `file@feature_column:label_column`; for tables only."""
+        match = _SPEC.fullmatch(spec)
+        return cls(match["file"], match["features"], match["label"]) if match else cls(spec, None, None)
+
+    @property
+    def name(self) -> str:
+        """The file's name without directory and ending."""
+        return Path(leaf(self.file)).stem
+
+    @property
+    def spec(self) -> str:
+        """As it was given, but for directory and ending: for the model card."""
+        features = f"@{self.features}" if self.features else ""
+        return f"{self.name}{features}{f':{self.label}' if self.label else ''}"
+
+
+def meta_train(
+    sources: Sequence[str],
+    out: Path,
+    *,
+    bank: Path | None = None,
+    seed: int = 0,
+    tasks: int = 600,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write weights for the tmlc corrector to `out` and return their model card.
+
+    `sources` are labelled sets whose labels are right, as `Source.parse` reads them; generated tasks and
+    scikit-learn's digits are always used. `bank` keeps the tasks, to continue or reuse them; None: they are
+    dropped. Raises LabelfixError.
+    """
+    if not out.absolute().parent.is_dir():  # not after hours of work
+        raise UsageError(f"{out}: its directory does not exist; make it first, or choose another -o")
+    progress = progress or Silent()
+    clean = [digits(), *clean_sets(sources, Recipe(), cache or default_cache(), progress)]
+    specs = [Source.parse(spec).spec for spec in sources]
+    command = shlex.join(
+        ["labelfix", "meta-train", *specs, "-o", out.stem, "--seed", str(seed), "--tasks", str(tasks)]
+    )
+    with tempfile.TemporaryDirectory(prefix="labelfix-") as scratch:
+        return metatrain.meta_train(
+            clean, out, bank=bank or Path(scratch), seed=seed, tasks=tasks, progress=progress, command=command
+        )
+
+
+def clean_sets(sources: Sequence[str], recipe: Recipe, cache: Path, progress: Progress) -> list[CleanSet]:
+    """Read labelled sets, with features from their columns or, through the cache, from their images."""
+    return [_clean_set(Source.parse(spec), recipe, cache, progress) for spec in sources]
+
+
+def digits() -> CleanSet:
+    """Return the 1,797 handwritten digits that scikit-learn brings along; 64 grey values each."""
+    from sklearn.datasets import load_digits
+
+    bundled = load_digits()
+    return CleanSet("digits", bundled.data.astype(np.float16), bundled.target.astype(np.int32))
+
+
+def _clean_set(source: Source, recipe: Recipe, cache: Path, progress: Progress) -> CleanSet:
+    manifest = read(source.file, label_col=source.label, with_images=source.features is None)
+    rows = np.flatnonzero(manifest.labels >= 0)
+    if source.features is not None:
+        spec = f"{source.file}:{source.features}"
+        features = Features.from_array(read_array(spec, source.file, len(manifest), "features"))
+    elif manifest.images is not None:
+        found = extract(manifest.images, rows, recipe, cache, progress)
+        features, rows = found.features, np.setdiff1d(rows, list(found.unreadable))
+    else:
+        raise InputError(f"{source.file}: has no images; name a column of embeddings as FILE@COLUMN:LABELS")
+    x: Any = features.take(rows)  # half precision: many sets are held, and tasks take rows of few
+    return CleanSet(source.name, x, manifest.labels[rows])
