@@ -74,7 +74,7 @@ def meta_train(
     if not out.absolute().parent.is_dir():  # not after hours of work
         raise UsageError(f"{out}: its directory does not exist; make it first, or choose another -o")
     progress = progress or Silent()
-    clean = [digits(), *clean_sets(sources, Recipe(), cache or default_cache(), progress)]
+    clean = [*clean_sets(sources, Recipe(), cache or default_cache(), progress), digits()]
     specs = [Source.parse(spec).spec for spec in sources]
     command = shlex.join(
         ["labelfix", "meta-train", *specs, "-o", out.stem, "--seed", str(seed), "--tasks", str(tasks)]

@@ -33,7 +33,7 @@ from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers import read
-from labelfix.readers.arrays import read_array
+from labelfix.readers.arrays import order_remark, read_array
 from labelfix.readers.interface import Columns
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts
@@ -73,12 +73,13 @@ def scan(
             "correctors": list(methods),
         }
         identity |= {"features": features, "pred_probs": pred_probs, "brought": brought.digest}
+    notes = manifest.notes + brought.notes
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
     if record["finished"]:
         return Findings.read(run.findings)
     run.sweep()
-    for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *manifest.notes):
+    for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *notes):
         progress.note(sentence)
     with run.withdrawn_on_error():
         manifest.write(run.manifest)
@@ -115,7 +116,7 @@ def scan(
     record |= {
         "source": manifest.source,
         "columns": manifest.columns,
-        "notes": list(manifest.notes),
+        "notes": list(notes),
         "estimated_errors": estimate,
         "chosen": _chosen(recipe, view, len(training)),
         "counts": {"rows": len(manifest), "forwarded": view.forwarded}
@@ -156,6 +157,8 @@ class _Brought:
     """[N, K]"""
     keys: NDArray[np.uint8] | None
     """[N, 16] hash of each row's features, or of its id with probabilities only; None for images."""
+    notes: tuple[str, ...]
+    """What was noticed about it."""
     digest: str | None
     """Names the values; None for images, whose content has keys of its own."""
 
@@ -204,9 +207,10 @@ def _check_machine(recipe: Recipe) -> None:
 def _bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> _Brought:
     """Read what the user has computed elsewhere."""
     N, given, own, keys = len(manifest), None, None, None
-    digest = hashlib.blake2b(digest_size=16)
+    digest, notes = hashlib.blake2b(digest_size=16), tuple[str, ...]()
     if pred_probs is not None:
         given = read_array(pred_probs, manifest.source, N, "pred_probs", len(manifest.classes))
+        notes = tuple(filter(None, [order_remark(given, manifest.labels, manifest.classes)]))
         keys = _hashes([manifest.ids.reshape(-1, 1)])
         for s in range(0, N, 8192):
             digest.update(np.ascontiguousarray(given[s : s + 8192]).data)
@@ -214,7 +218,7 @@ def _bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> 
         own = Features.from_array(read_array(features, manifest.source, N, "features"))
         keys = _hashes(own.take(np.arange(s, min(s + 8192, N))) for s in range(0, N, 8192))
         digest.update(keys.data)
-    return _Brought(own, given, keys, None if keys is None else digest.hexdigest())
+    return _Brought(own, given, keys, notes, None if keys is None else digest.hexdigest())
 
 
 def _look(

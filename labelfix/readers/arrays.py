@@ -63,6 +63,32 @@ def read_array(
     return _scaled(array) if _check(array, spec, what) else array
 
 
+def order_remark(
+    probabilities: NDArray[Any], labels: NDArray[np.int32], classes: tuple[str, ...]
+) -> str | None:
+    """Say so if the columns of probabilities [N, K] seem to be in another order than the classes [K].
+
+    Of most columns, the rows that are likeliest there must carry another label by a clear majority: wrong
+    labels alone do not do that.
+    """
+    K, counts = len(classes), np.zeros((len(classes), len(classes)))
+    for start, chunk in _chunks(probabilities):
+        given = labels[start : start + len(chunk)]
+        known = given >= 0
+        np.add.at(counts, (chunk.argmax(axis=1)[known], given[known]), 1)
+    usual, total = counts.argmax(axis=1), counts.sum(axis=1)
+    clear = (total >= 5) & (counts.max(axis=1) > 0.5 * total)
+    moved = clear & (usual != np.arange(K))
+    if moved.sum() < 2 or moved.sum() <= clear.sum() / 2:
+        return None
+    column = int(np.argmax(moved))
+    return (
+        f"pred-probs: column {column} (the first is 0) stands for class {classes[column]!r}, but the rows likeliest "
+        f"there are labelled {classes[usual[column]]!r}, and so on: are the columns in the order "
+        f"{', '.join(classes[:4])}{', …' if K > 4 else ''}?"
+    )
+
+
 def _check(array: NDArray[Any], spec: str, what: What) -> bool:
     """Raise InputError for the first bad row; say whether probabilities have to be scaled."""
     exact = SUM_TOLERANCE if array.dtype == np.float16 else 1e-6
