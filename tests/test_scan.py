@@ -216,6 +216,20 @@ def test_given_probabilities_are_what_cleanlab_judges(planted, monkeypatch):
     assert found.column("cleanlab.score") == pytest.approx(1 - p[np.arange(240), planted.given], abs=1e-6)
 
 
+def test_probabilities_whose_columns_stand_in_another_order_are_remarked_on(planted, monkeypatch):
+    monkeypatch.chdir(planted.path)
+    shuffled = np.load("p.npy")[:, [1, 2, 3, 0]]
+    np.save("shuffled.npy", shuffled)
+    scan(planted.path, "run", pred_probs="p.npy")
+    assert record(planted.path / "run")["notes"] == []
+    scan(planted.path, "shuffled", pred_probs="shuffled.npy")
+    (note,) = record(planted.path / "shuffled")["notes"]
+    assert (
+        "column 0 (the first is 0) stands for class 'c0', but the rows likeliest there are labelled 'c1'"
+        in note
+    )
+
+
 def test_a_corrector_without_its_evidence_is_refused(planted, monkeypatch):
     from labelfix.correctors.dynamics import AverageMargin
     from labelfix.correctors.interface import Needs
