@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 DEFAULT_SLACK = 0.7
 """Where no meta-training measured it: the rate may be off by a factor of two either way."""
-SMALL = 0.005
+SMALL = 0.02
 """Added to rates before their logarithms are compared: a rate of 0 has none."""
 
 
