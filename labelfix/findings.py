@@ -44,11 +44,16 @@ class State:
         """Write one safetensors file; the settings are its metadata."""
         from safetensors.numpy import save
 
-        header = {"corrector": self.corrector, "fitted_on": self.fitted_on, "schema": "1"}
-        header["settings"] = json.dumps(self.settings, sort_keys=True)
+        header = {
+            "corrector": self.corrector,
+            "fitted_on": self.fitted_on,
+            "schema": 1,
+            "settings": self.settings,
+        }
+        text = {"labelfix": json.dumps(header, sort_keys=True)}  # one key: safetensors shuffles several
         arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
         with writing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata=header))
+            temporary.write_bytes(save(arrays, metadata=text))
 
     @classmethod
     def load(cls, path: Path) -> State:
@@ -57,11 +62,11 @@ class State:
 
         try:
             with safe_open(path, framework="np") as file:
-                header = file.metadata() or {}
+                header = json.loads((file.metadata() or {})["labelfix"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (OSError, SafetensorError) as error:
+        except (KeyError, OSError, SafetensorError, ValueError) as error:
             raise InputError(f"{path}: the saved state cannot be read ({error}); scan again") from error
-        return cls(header["corrector"], header["fitted_on"], arrays, json.loads(header["settings"]))
+        return cls(header["corrector"], header["fitted_on"], arrays, header["settings"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ def scan(
         brought = _bring(manifest, features, pred_probs)
         identity: dict[str, Any] = {
             "manifest": manifest.digest,
-            "recipe": recipe.to_dict(),
+            "recipe": {name: value for name, value in recipe.to_dict().items() if name != "workers"},
             "correctors": list(methods),
         }
         identity |= {"features": features, "pred_probs": pred_probs, "brought": brought.digest}

@@ -7,6 +7,7 @@ above 200k rows the vectors are held in half precision (256 bytes a row).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,9 @@ class Neighbours:
             "vectors": self.vectors,
         }
         with writing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata={"schema": "1", "fitted_on": self.fitted_on}))
+            temporary.write_bytes(
+                save(arrays, metadata={"labelfix": json.dumps({"fitted_on": self.fitted_on, "schema": 1})})
+            )
 
     @classmethod
     def load(cls, path: Path) -> Neighbours:
@@ -135,7 +138,7 @@ class Neighbours:
         try:
             with safe_open(path, framework="np") as file:
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-                fitted_on = (file.metadata() or {})["fitted_on"]
+                fitted_on = json.loads((file.metadata() or {})["labelfix"])["fitted_on"]
             projection = Projection(held.pop("projection.mean"), held.pop("projection.basis"))
             return cls(**held, projection=projection, fitted_on=fitted_on)
         except (OSError, SafetensorError, KeyError, TypeError) as error:

@@ -6,6 +6,7 @@ Heads in half precision take E × F × (d + 1) × K × 2 bytes: 1.3 MB for 10 cl
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,9 @@ class Heads:
         names = ("weight", "bias", "mean", "scale", "progress")
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
         with writing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata={"schema": "1", "fitted_on": self.fitted_on}))
+            temporary.write_bytes(
+                save(arrays, metadata={"labelfix": json.dumps({"fitted_on": self.fitted_on, "schema": 1})})
+            )
 
     @classmethod
     def load(cls, path: Path) -> Heads:
@@ -89,8 +92,8 @@ class Heads:
         try:
             with safe_open(path, framework="np") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-                fitted_on = (file.metadata() or {})["fitted_on"]
-        except (OSError, SafetensorError, KeyError) as error:
+                fitted_on = json.loads((file.metadata() or {})["labelfix"])["fitted_on"]
+        except (KeyError, OSError, SafetensorError, ValueError) as error:
             raise InputError(f"{path}: the saved heads cannot be read ({error}); scan again") from error
         return cls(**arrays, fitted_on=fitted_on)
 
