@@ -35,7 +35,7 @@ from labelfix.tmlc.net import TMLCNet, save_net
 from labelfix.tmlc.sources import CleanSet, Task, draw_task
 
 ROWS = 256
-STEPS = 1500
+STEPS = 2500
 ROWS_A_STEP = 96
 TASKS_A_STEP = 4
 DROPOUT = (
