@@ -127,7 +127,9 @@ def test_run_json_says_what_was_done(clothing, cache, tmp_path):
     labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "run", cache=cache)
     told = record(tmp_path / "run")
     assert told["finished"] is True
-    assert told["recipe"] == Recipe().to_dict()
+    choices = Recipe().to_dict()
+    del choices["workers"]  # changes nothing but the time it takes
+    assert told["recipe"] == choices
     assert told["columns"] == {"image": "file_name", "label": "label"}
     stages = {"read", "features", "backbone", "neighbours", "train", "fit", "score", "write"}
     assert set(told["timings"]) == stages
@@ -288,7 +290,7 @@ def test_trusted_rows_are_never_suspects(planted, monkeypatch):
     assert set(found.column("reason")[trusted]) == {"the label is trusted"}
     assert found.column("rank")[trusted].min() == 233
     assert (found.soft_labels()[trusted].max(axis=1) == 1).all()
-    assert found.column("suspicion")[8:16].min() > 0.5
+    assert found.column("rank")[8:16].max() <= 16  # the errors that nobody vouches for come first
 
 
 def test_answers_of_annotators_are_rows_of_their_own(planted, monkeypatch):
