@@ -23,6 +23,9 @@ from labelfix.trajectories import Floats, Ints
 if TYPE_CHECKING:
     from labelfix.learn.features import Features
 
+HELD_BYTES = 512 << 20
+"""Standardised features are kept in memory up to this size."""
+
 
 @dataclass(frozen=True, eq=False)
 class Heads:
@@ -136,6 +139,13 @@ def train(
     total = steps_an_epoch * recipe.epochs
     stops = recorded_steps(total, recipe.checkpoints)
 
+    def standardised(positions: NDArray[np.intp]) -> torch.Tensor:
+        return (torch.from_numpy(features.take(rows[positions])).to(device).float() - centre) / spread
+
+    held = None  # small sets are converted once, not in every epoch
+    if count * width * 4 <= HELD_BYTES:
+        held = torch.cat([standardised(np.arange(s, min(s + 8192, count))) for s in range(0, count, 8192)])
+
     # One weight matrix for all folds (d, F·K); the gradient of softmax regression is written down, not recorded.
     weight, bias = torch.zeros(width, F * K, device=device), torch.zeros(F * K, device=device)
     groups = [
@@ -154,7 +164,7 @@ def train(
             for start in range(0, count, batch):
                 picked = np.sort(order[start : start + batch])  # ascending: kinder to memory-mapped features
                 at = torch.from_numpy(picked).to(device)
-                x = (torch.from_numpy(features.take(rows[picked])).to(device).float() - centre) / spread
+                x = standardised(picked) if held is None else held[at]
                 p = torch.softmax(torch.addmm(bias, x, weight).view(-1, F, K), dim=2)
                 p[torch.arange(len(picked), device=device), :, target[at]] -= 1.0
                 p *= (fold[at][:, None] != numbers)[:, :, None] / len(picked)
