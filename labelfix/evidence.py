@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,16 @@ class EvidenceChunk:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, rows: NDArray[np.intp]) -> EvidenceChunk:
+        """Return the evidence of some of its rows."""
+
+        def some(value: Any) -> Any:
+            if value is None or isinstance(value, int):
+                return value
+            return value.take(rows) if isinstance(value, Trajectories) else value[rows]
+
+        return EvidenceChunk(**{name: some(value) for name, value in vars(self).items()})
 
     @property
     def blocks(self) -> tuple[Trajectories | None, Trajectories | None]:

@@ -74,11 +74,9 @@ class Replay:
         if self._kept:
             yield from self._kept
             return
-        block = 2 * self.epochs * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
-        keep = len(self) * block <= KEEP_BYTES
         seen = []
         for chunk in self._compute(np.arange(len(self))):
-            if keep:
+            if self._keeps:
                 seen.append(chunk)
             yield chunk
         self._kept = seen  # only now: who asks for the first chunk alone leaves before this
@@ -86,7 +84,15 @@ class Replay:
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
         picked = np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp))
-        return _join(list(self._compute(picked)))
+        if not self._keeps:
+            return _join(list(self._compute(picked)))
+        whole = _join(list(self.chunks()))
+        return whole.take(np.flatnonzero(np.isin(whole.rows, self.rows[picked])))
+
+    @property
+    def _keeps(self) -> bool:
+        block = 2 * self.epochs * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
+        return len(self) * block <= KEEP_BYTES
 
     def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
         size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (self.epochs * self.classes)))

@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from labelfix.errors import UsageError
-from labelfix.evidence import EvidenceChunk
 from labelfix.learn import neighbours, probe
 from labelfix.learn.features import Features
 from labelfix.learn.recipe import Recipe
@@ -98,7 +97,7 @@ def lesson_of(
     counts = np.bincount(sample.labels, minlength=task.classes).astype(np.float32)
     norms = perception.fit(sample, counts, evidence.epochs)
     keep = rng.permutation(len(sample))[:ROWS]
-    rows = _take(sample, keep)
+    rows = sample.take(keep)
     sequence, static = perception.perceive(rows, norms)
     truth = task.truth[canonical_order(task.x)][rows.rows]
     matches = rows.candidates == truth[:, None]
@@ -318,12 +317,3 @@ def canonical_order(x: NDArray[np.float32]) -> NDArray[np.intp]:
 def _keys(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in x]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(x), 16)
-
-
-def _take(sample: EvidenceChunk, rows: NDArray[np.intp]) -> EvidenceChunk:
-    def some(value: Any) -> Any:
-        if value is None or isinstance(value, int):
-            return value
-        return value.take(rows) if hasattr(value, "loss") else value[rows]
-
-    return EvidenceChunk(**{name: some(value) for name, value in vars(sample).items()})
