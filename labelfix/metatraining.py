@@ -62,6 +62,7 @@ def meta_train(
     bank: Path | None = None,
     seed: int = 0,
     tasks: int = 600,
+    steps: int = metatrain.STEPS,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -81,7 +82,14 @@ def meta_train(
     )
     with tempfile.TemporaryDirectory(prefix="labelfix-") as scratch:
         return metatrain.meta_train(
-            clean, out, bank=bank or Path(scratch), seed=seed, tasks=tasks, progress=progress, command=command
+            clean,
+            out,
+            bank=bank or Path(scratch),
+            seed=seed,
+            tasks=tasks,
+            progress=progress,
+            command=command,
+            steps=steps,
         )
 
 

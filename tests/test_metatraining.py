@@ -73,7 +73,7 @@ def test_what_would_fail_after_hours_fails_at_once(tmp_path: Path) -> None:
 def test_weights_are_made_by_one_command_and_load(tmp_path: Path) -> None:
     from labelfix.tmlc.net import load_net
 
-    card = meta_train([], tmp_path / "weights.safetensors", tasks=12, seed=1)
+    card = meta_train([], tmp_path / "weights.safetensors", tasks=12, seed=1, steps=200)
     net, held = load_net(tmp_path / "weights.safetensors")
     assert held == json.loads(json.dumps(card))
     assert not net.training
