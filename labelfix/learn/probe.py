@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.errors import InputError
+from labelfix.learn.backbone import choose_device
 from labelfix.learn.recipe import Recipe
 from labelfix.progress import Progress
 from labelfix.rundir import writing
@@ -125,9 +126,7 @@ def train(
     """
     import torch
 
-    device = torch.device(
-        recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    device = choose_device(recipe)
     count, width, F, K = len(rows), features.shape[1], recipe.folds, classes
     mean, scale = _standardisation(features, rows)
     centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
