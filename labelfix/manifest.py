@@ -64,7 +64,7 @@ class Manifest:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((len(self), self.classes)).encode())
         digest.update(self.labels.astype("<i4").tobytes())
-        for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names()):
+        for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names):
             digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode() + b"\x02")
         return digest.hexdigest()
 
@@ -75,7 +75,7 @@ class Manifest:
 
         numbers = pa.array(self.labels, mask=self.labels < 0)
         columns = {"id": pa.array(self.ids, pa.string())}
-        names = self.image_names()
+        names = self.image_names
         if names is not None:
             columns["image"] = pa.array(names, pa.string())
         columns["label"] = pa.array(self.classes, pa.string()).take(numbers)
@@ -86,6 +86,7 @@ class Manifest:
         with writing(path) as temporary:
             pq.write_table(pa.table(columns), temporary, compression="zstd")
 
+    @cached_property
     def image_names(self) -> list[str] | None:
         """What the user calls each image; None without images."""
         if self.images is None:

@@ -154,7 +154,7 @@ def tabulate(
     labels = pa.array(manifest.labels.astype(np.int64), mask=manifest.labels < 0)
     soft, other = _soft_labels(primary, trusted, given, classes)
     group = facts.duplicate_group
-    names = manifest.image_names()
+    names = manifest.image_names
     columns: dict[str, Any] = {
         "id": pa.array(manifest.ids, pa.string()),
         "image": pa.nulls(N, pa.string()) if names is None else pa.array(names, pa.string()),

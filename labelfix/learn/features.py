@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -251,8 +252,7 @@ class _FullBatches:
 def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]:
     """Yield the data set's batches in order; closing it ends the worker processes."""
     if not workers:
-        for start in range(0, len(dataset), size):
-            yield collate([dataset[i] for i in range(start, min(start + size, len(dataset)))])
+        yield from _one_ahead(dataset, size)
         return
     from torch.utils.data import DataLoader
 
@@ -266,6 +266,23 @@ def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]
             yield batch
     finally:
         del iterator  # the last reference: torch then stops and joins the workers
+
+
+def _one_ahead(dataset: ImageDataset, size: int) -> Generator[Batch]:
+    """Decode in a thread while the backbone computes outside the interpreter, which leaves a core half idle."""
+
+    def load(start: int) -> Batch:
+        return collate(dataset.__getitems__(range(start, min(start + size, len(dataset)))))
+
+    with ThreadPoolExecutor(1) as thread:
+        coming: Future[Batch] | None = None
+        for start in range(0, len(dataset), size):
+            following = thread.submit(load, start)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
 
 
 def _leave_interrupts_to_parent(_: int) -> None:

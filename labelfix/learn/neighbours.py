@@ -71,9 +71,10 @@ class Projection:
         """Return unit vectors [n, w], and the share [n] of each squared length that is kept."""
         out, whole = np.empty((len(rows), self.basis.shape[1]), np.float32), np.empty(len(rows), np.float32)
         for start in range(0, len(rows), 8192):
-            piece = features.take(rows[start : start + 8192]).astype(np.float32) - self.mean
+            piece = features.take(rows[start : start + 8192]).astype(np.float32)
+            piece -= self.mean
             out[start : start + 8192] = piece @ self.basis
-            whole[start : start + 8192] = np.square(piece).sum(axis=1)
+            whole[start : start + 8192] = np.einsum("nd,nd->n", piece, piece)
         length = np.linalg.norm(out, axis=1, keepdims=True)
         out /= np.maximum(length, 1e-9)
         return out, (length[:, 0] ** 2 / np.maximum(whole, 1e-18)).clip(0.0, 1.0)

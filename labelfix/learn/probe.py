@@ -139,11 +139,13 @@ def train(
     stops = recorded_steps(total, recipe.checkpoints)
 
     def standardised(positions: NDArray[np.intp]) -> torch.Tensor:
-        return (torch.from_numpy(features.take(rows[positions])).to(device).float() - centre) / spread
+        return torch.from_numpy(features.take(rows[positions])).to(device).float().sub_(centre).div_(spread)
 
     held = None  # small sets are converted once, not in every epoch
     if count * width * 4 <= HELD_BYTES:
-        held = torch.cat([standardised(np.arange(s, min(s + 8192, count))) for s in range(0, count, 8192)])
+        held = torch.empty(count, width, device=device)
+        for start in range(0, count, 2048):
+            held[start : start + 2048] = standardised(np.arange(start, min(start + 2048, count)))
 
     # One weight matrix for all folds (d, F·K); the gradient of softmax regression is written down, not recorded.
     weight, bias = torch.zeros(width, F * K, device=device), torch.zeros(F * K, device=device)
@@ -151,7 +153,7 @@ def train(
         {"params": [weight], "weight_decay": recipe.weight_decay},
         {"params": [bias], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99))
+    optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: schedule_share(done + 1, total))
     held_weight = np.empty((len(stops), F, width, K), np.float16)
     held_bias = np.empty((len(stops), F, K), np.float32)

@@ -86,8 +86,8 @@ class Replay:
         picked = np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp))
         if not self._keeps:
             return _join(list(self._compute(picked)))
-        whole = _join(list(self.chunks()))
-        return whole.take(np.flatnonzero(np.isin(whole.rows, self.rows[picked])))
+        wanted = self.rows[picked]
+        return _join([chunk.take(np.flatnonzero(np.isin(chunk.rows, wanted))) for chunk in self.chunks()])
 
     @property
     def _keeps(self) -> bool:

@@ -170,6 +170,16 @@ def test_damaged_exif_does_not_make_sound_pixels_unreadable() -> None:
     assert decode(data, SIZE).shape == (SIZE, SIZE, 3)
 
 
+def test_pixels_do_not_depend_on_what_is_squashed_beside_them() -> None:
+    random = np.random.default_rng(0)
+    shapes = [(32, 32), (20, 50), (32, 32), (SIZE, SIZE), (700, 500), (32, 32), (20, 50), (700, 500)]
+    images = [Image.fromarray(random.integers(0, 256, (*shape, 3), dtype=np.uint8)) for shape in shapes]
+    files = [encoded(image) for image in images]
+    together = ImageDataset(Listed(files), SIZE, np.arange(len(files))).__getitems__(range(len(files)))
+    for item, data in zip(together, files, strict=True):
+        np.testing.assert_array_equal(item.image, decode(data, SIZE))
+
+
 def test_the_key_names_the_encoded_bytes() -> None:
     assert content_key(b"a") == content_key(b"a") != content_key(b"b")
     assert len(content_key(b"a")) == KEY_BYTES

@@ -66,11 +66,11 @@ def test_an_image_saved_again_resized_or_brightened_is_a_copy_and_no_other_photo
     at = np.arange(len(manifest))
     found = extract(manifest.images, at, Recipe(workers=0), cache, Silent())
     copies = neighbours.find(found.features, at, found.keys, None, 10, 0).copies
-    photo = np.array([name.split("/")[1].split(".")[0] for name in manifest.image_names()])
+    photo = np.array([name.split("/")[1].split(".")[0] for name in manifest.image_names])
     for number in np.unique(copies[copies >= 0]):
         assert len(set(photo[copies == number])) == 1, "different photos were taken for copies"
     for kind, share in {"png": 1.0, "jpeg": 1.0, "larger": 0.9, "brighter": 0.9}.items():
-        mine = [row for row, name in enumerate(manifest.image_names()) if f".{kind}." in name]
+        mine = [row for row, name in enumerate(manifest.image_names) if f".{kind}." in name]
         original = [int(np.flatnonzero(photo == photo[row])[0]) for row in mine]
         joined = (copies[mine] >= 0) & (copies[mine] == copies[original])
         assert joined.mean() >= share, kind

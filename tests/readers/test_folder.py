@@ -18,7 +18,7 @@ Folder = Callable[..., Path]
 
 def named(manifest: Manifest) -> dict[str, str | None]:
     labels = [None if k < 0 else manifest.classes[k] for k in manifest.labels]
-    return dict(zip(manifest.image_names() or [], labels, strict=True))
+    return dict(zip(manifest.image_names or [], labels, strict=True))
 
 
 def test_the_first_directory_level_is_the_class(folder: Folder) -> None:

@@ -37,7 +37,7 @@ def test_embedded_bytes_are_read_lazily_in_any_order(embedded: Path) -> None:
     stored = pq.read_table(embedded).column("image").to_pylist()
     assert manifest.images is not None
     assert [manifest.images.read(i) for i in (5, 0, 3, 2, 1, 4)] == [stored[i] for i in (5, 0, 3, 2, 1, 4)]
-    assert manifest.image_names() == [f"embedded.parquet#{i}" for i in range(6)] == manifest.ids.tolist()
+    assert manifest.image_names == [f"embedded.parquet#{i}" for i in range(6)] == manifest.ids.tolist()
 
 
 def test_large_row_groups_pass_by_in_batches(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_struct_without_bytes_falls_back_to_its_paths(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"one")
     rows: list[dict[str, object]] = [{"bytes": None, "path": "1.png"}, {"bytes": None, "path": "2.png"}]
     manifest = labelfix.read(hugging_face(tmp_path / "m.parquet", [0, 1], ["a", "b"], rows))
-    assert manifest.image_names() == ["1.png", "2.png"]
+    assert manifest.image_names == ["1.png", "2.png"]
     assert manifest.images is not None
     assert manifest.images.read(0) == b"one"
 

@@ -42,7 +42,7 @@ def test_a_csv_with_paths_is_read_in_manifest_order(folder: Folder) -> None:
     assert manifest.columns == {"image": "file_name", "label": "label"}
     assert manifest.classes == ("cat", "dog")
     assert manifest.labels.tolist() == [1, 0, 1]
-    assert manifest.ids.tolist() == ["b/2.png", "a/1.png", "c.png"] == manifest.image_names()
+    assert manifest.ids.tolist() == ["b/2.png", "a/1.png", "c.png"] == manifest.image_names
     assert manifest.images is not None
     assert manifest.images.read(1) == (root / "a/1.png").read_bytes()
     assert manifest.source == str(root / "m.csv")
@@ -59,8 +59,8 @@ def test_paths_may_be_relative_to_a_directory_of_their_own(folder: Folder, tmp_p
 def test_an_absolute_path_inside_the_root_is_named_relative_to_it(folder: Folder, tmp_path: Path) -> None:
     folder("images/1.png", "2.png")
     source = write(tmp_path / "m.csv", f"image,label\n{tmp_path}/images/1.png,a\nfile://{tmp_path}/2.png,b\n")
-    assert labelfix.read(source).image_names() == ["images/1.png", "2.png"]
-    assert labelfix.read(source, images="/").image_names() == [
+    assert labelfix.read(source).image_names == ["images/1.png", "2.png"]
+    assert labelfix.read(source, images="/").image_names == [
         str(tmp_path)[1:] + "/images/1.png",
         f"{tmp_path}/2.png"[1:],
     ]
@@ -76,7 +76,7 @@ def test_a_path_may_go_up_as_long_as_it_stays_inside(folder: Folder) -> None:
 def test_backslashes_are_read_as_slashes_and_noted(folder: Folder) -> None:
     root = folder("a/1.png", "a/2.png")
     manifest = labelfix.read(write(root / "m.csv", "image,label\na\\1.png,a\na\\2.png,b\n"))
-    assert manifest.image_names() == ["a/1.png", "a/2.png"]
+    assert manifest.image_names == ["a/1.png", "a/2.png"]
     assert any("\\" in note for note in manifest.notes)
 
 
@@ -109,7 +109,7 @@ def test_text_tables_of_any_dialect_say_the_same(folder: Folder, name: str, text
     root = folder("1.png", "2.png")
     manifest = labelfix.read(write(root / name, text))
     assert named(manifest) == ["cat", "dog"]
-    assert manifest.image_names() == ["1.png", "2.png"]
+    assert manifest.image_names == ["1.png", "2.png"]
 
 
 def test_an_unusual_separator_is_noted(tmp_path: Path) -> None:
