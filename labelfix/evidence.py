@@ -69,6 +69,30 @@ class EvidenceChunk:
         return block
 
 
+class LinearBase(Protocol):
+    """The base model of probe mode, for correctors that train on it: frozen features and the recorded heads.
+
+    Nothing is computed before it is asked for. `rows` [n] are positions in the manifest, as in EvidenceChunk.
+    """
+
+    @property
+    def folds(self) -> int:
+        """F; the head of a fold saw every row that is not in it."""
+        ...
+
+    def fold(self, rows: NDArray[np.int64]) -> Ints:
+        """Return the fold [n] of each row."""
+        ...
+
+    def features(self, rows: NDArray[np.int64]) -> Floats:
+        """Return features [n, d], standardised as the heads read them."""
+        ...
+
+    def head(self, epoch: int, fold: int) -> tuple[Floats, Floats]:
+        """Return weight [d, K] and bias [K] at a recorded epoch: logits are features @ weight + bias."""
+        ...
+
+
 class Evidence(Protocol):
     """Evidence of the rows that can be scored, read by chunks as often as needed."""
 
@@ -95,6 +119,11 @@ class Evidence(Protocol):
     @property
     def labels(self) -> Ints:
         """[n] given class of all rows."""
+        ...
+
+    @property
+    def base(self) -> LinearBase | None:
+        """The model that trajectories came from; None where "features" are not present."""
         ...
 
     def __len__(self) -> int: ...

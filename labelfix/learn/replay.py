@@ -26,6 +26,34 @@ CHUNK_ROWS = 8192
 KEEP_BYTES = 256 << 20
 
 
+@dataclass(frozen=True, eq=False)
+class Base:
+    """Frozen features and head checkpoints as one model, see `evidence.LinearBase`."""
+
+    held: Features
+    heads: Heads
+    rows: NDArray[np.int64]
+    row_folds: Ints
+
+    @property
+    def folds(self) -> int:
+        """F."""
+        return self.heads.folds
+
+    def fold(self, rows: NDArray[np.int64]) -> Ints:
+        """[n] fold of each row."""
+        order = np.argsort(self.rows)
+        return self.row_folds[order[np.searchsorted(self.rows, rows, sorter=order)]]
+
+    def features(self, rows: NDArray[np.int64]) -> Floats:
+        """[n, d] standardised."""
+        return (self.held.take(rows).astype(np.float32) - self.heads.mean) / self.heads.scale
+
+    def head(self, epoch: int, fold: int) -> tuple[Floats, Floats]:
+        """Weight [d, K] and bias [K]."""
+        return self.heads.weight[epoch, fold].astype(np.float32), self.heads.bias[epoch, fold]
+
+
 @dataclass(eq=False)
 class Replay:
     """Evidence of training rows: n rows in canonical order (by content hash)."""
@@ -65,6 +93,13 @@ class Replay:
         kinds |= {"neighbours"} if self.neighbours is not None else set()
         kinds |= {"trusted"} if self.trusted is not None else set()
         return frozenset(kinds)
+
+    @property
+    def base(self) -> Base | None:
+        """Features and heads; None where only probabilities are given."""
+        if self.features is None or self.heads is None or self.folds is None:
+            return None
+        return Base(self.features, self.heads, self.rows, self.folds)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -127,7 +162,11 @@ class Replay:
         liking = np.exp(oof).mean(axis=1)
         if ins is not None:
             liking += np.exp(ins).mean(axis=1)
-        candidates = self._candidates(at, labels, liking)
+        voters = None
+        if self.neighbours is not None:
+            index = self.neighbours.index[at]
+            voters = np.where(index >= 0, self.labels[index], -1)
+        candidates = likeliest(labels, liking, voters)
         votes = None
         if self.neighbours is not None:
             votes = self.neighbours.votes(self.labels, at, candidates)
@@ -144,22 +183,27 @@ class Replay:
         logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
         return logits
 
-    def _candidates(self, at: NDArray[np.intp], labels: Ints, liking: Floats) -> Ints:
-        """Return the given class, then the likeliest others (probability plus neighbours' votes) [n, C]."""
-        n, K = liking.shape
-        if self.neighbours is not None:
-            index = self.neighbours.index[at]
-            row, column = np.nonzero(index >= 0)
-            np.add.at(liking, (row, self.labels[index[row, column]]), 1.0 / index.shape[1])
-        liking[np.arange(n), labels] = np.inf
-        count = min(K, MAX_CANDIDATES)
-        if count < K:
-            top = np.argpartition(-liking, count - 1, axis=1)[:, :count]
-            top.sort(axis=1)  # ties are then broken by class number
-        else:
-            top = np.broadcast_to(np.arange(K), (n, K))
-        order = np.argsort(-np.take_along_axis(liking, top, axis=1), axis=1, kind="stable")
-        return np.take_along_axis(top, order, axis=1).astype(np.int32)
+
+def likeliest(labels: Ints, liking: Floats, voters: Ints | None) -> Ints:
+    """Return the given class, then the likeliest others [n, C], at most `MAX_CANDIDATES`.
+
+    By `liking` [n, K], any measure of probability, plus the share of the neighbours' labels `voters` [n, k], -1
+    where there is none.
+    """
+    n, K = liking.shape
+    liking = liking.copy()
+    if voters is not None:
+        row, column = np.nonzero(voters >= 0)
+        np.add.at(liking, (row, voters[row, column]), 1.0 / voters.shape[1])
+    liking[np.arange(n), labels] = np.inf
+    count = min(K, MAX_CANDIDATES)
+    if count < K:
+        top = np.argpartition(-liking, count - 1, axis=1)[:, :count]
+        top.sort(axis=1)  # ties are then broken by class number
+    else:
+        top = np.broadcast_to(np.arange(K), (n, K))
+    order = np.argsort(-np.take_along_axis(liking, top, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(top, order, axis=1).astype(np.int32)
 
 
 def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:

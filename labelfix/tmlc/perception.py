@@ -20,7 +20,7 @@ STEPS = 8
 """Trajectories are resampled to this many steps of relative time, whatever E is."""
 CHANNELS = 8
 """Of the sequence, a block: p, log p, margin, preferred; entropy, GNL, CNL, NLO."""
-STATIC = 30
+STATIC = 33
 """Summary numbers of a block."""
 VOTES = 4
 CONTEXT = 10
@@ -50,6 +50,12 @@ class BlockNorms:
     """[K + 1, GRID] quantiles of the class's mean margin over the rows that carry it; last row of all."""
     confusion: Floats
     """[K, K] mean probability of a class over the rows of a given class: the soft confident joint."""
+    preferred: Floats
+    """[K, K] share of the rows of a given class whose likeliest class is another one."""
+    convinced: Floats
+    """[K, K] of those, the rows whose margin is at least the median of that other class's own rows: the confident
+    joint (Northcutt et al. 2021, §3.1) with a margin for a threshold. Confusable classes are preferred often and
+    with little conviction; classes whose labels are swapped, with much."""
     level: Floats
     """[8] of the data set: share of rows that prefer another class (on average, first, last epoch), mean probability
     of the preferred class, and four quantiles of the given class's mean margin."""
@@ -144,11 +150,37 @@ def _fit_block(block: Trajectories, sample: EvidenceChunk) -> BlockNorms:
     prior = confusion.sum(axis=0) / max(len(labels), 1)
     counts = np.array([len(rows) for rows in members], np.float32)[:, None]
     confusion = (confusion + SHRINK / 5 * prior) / (counts + SHRINK / 5)
+    prefers = margin > 0
+    convinced = prefers & (margin >= member_grid[candidates, GRID // 2])
+    preferred = _pair_shares(prefers, labels, candidates, counts)
+    convinced_share = _pair_shares(convinced, labels, candidates, counts)
     wrong = [(m < 0).mean() for m in (margin[:, 0], block.margin[:, 0, 0], block.margin[:, -1, 0])]
     low = np.clip(member_grid[K, [1, 2, 4, 8]], -10, 10) / 5
     level = np.array([*wrong, p.max(axis=1).mean(), *low], np.float32)
     loss_order: Floats = np.quantile(loss, quantiles, axis=0).T.astype(np.float32)
-    return BlockNorms(loss_order, centre, scale, mean_grid, column, member_grid, confusion, level)
+    return BlockNorms(
+        loss_order,
+        centre,
+        scale,
+        mean_grid,
+        column,
+        member_grid,
+        confusion,
+        preferred,
+        convinced_share,
+        level,
+    )
+
+
+def _pair_shares(held: NDArray[np.bool_], labels: Ints, candidates: Ints, counts: Floats) -> Floats:
+    """Return the share [K, K] of rows of a given class for which something holds [n, C] of another; shrunk."""
+    K = len(counts)
+    shares = np.zeros((K, K), np.float32)
+    np.add.at(shares, (labels[:, None], candidates), held.astype(np.float32))
+    usual = held[:, 1:].sum() / max(K * len(labels), 1)
+    shares += np.float32(SHRINK / 5 * usual)
+    shares /= counts + np.float32(SHRINK / 5)
+    return shares
 
 
 def resample(values: Floats, steps: int = STEPS) -> Floats:
@@ -204,6 +236,12 @@ def perceive(rows: EvidenceChunk, norms: Norms) -> tuple[Floats, Floats]:
     static[..., start + 8] = rows.votes is not None
     static[..., start + 9] = norms.epochs > 1
     return sequence, static
+
+
+def has_both_blocks(static: NDArray[Any]) -> bool:
+    """Say whether summaries [n, C, WIDTH] hold both blocks."""
+    context = 2 * STATIC + VOTES
+    return bool(static[0, 0, context + 6] * static[0, 0, context + 7])
 
 
 def forget(sequence: Any, static: Any, kinds: set[str]) -> None:
@@ -262,6 +300,8 @@ def _summary(block: Trajectories, rows: EvidenceChunk, norm: BlockNorms) -> Floa
         percentile(mean_p, norm.column[candidates]), percentile(mean_margin, norm.member[candidates]),
         norm.confusion[labels[:, None], candidates], norm.confusion[candidates, labels[:, None]],
         norm.confusion[labels, labels][:, None], norm.confusion[candidates, candidates],
+        np.sqrt(norm.convinced[labels[:, None], candidates]), np.sqrt(norm.convinced[candidates, labels[:, None]]),
+        norm.convinced[labels[:, None], candidates] / norm.preferred[labels[:, None], candidates].clip(1e-4),
         *norm.level,
     ]  # fmt: skip
     return np.stack([np.broadcast_to(c, (n, C)) for c in columns], axis=-1).astype(np.float32)

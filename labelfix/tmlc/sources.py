@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelfix.learn import noise
 from labelfix.learn.noise import FAMILIES
 from labelfix.trajectories import Floats, Ints
 
+OUTSIDE, COPIED = 0.06, 0.08
+"""How many tasks hold images of none of their classes, and copies."""
 RATES = ((0.0, 0.0, 0.12), (0.005, 0.10, 0.44), (0.10, 0.50, 0.44))
 """(low, high, share): error rates of source tasks, with weight on the low ones that are common in practice."""
 
@@ -20,7 +23,7 @@ class Task:
     x: Floats
     """[n, d] features."""
     truth: Ints
-    """[n] true class."""
+    """[n] true class; -1: none of the classes."""
     given: Ints
     """[n] given class."""
     classes: int
@@ -48,12 +51,45 @@ def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float
         x, y, K, source = from_clean(rng, clean[int(rng.integers(len(clean)))])
     else:
         x, y, K, source = *generated(rng), "generated"
-    family = str(rng.choice(list(FAMILIES), p=[0.18, 0.07, 0.15, 0.04, 0.44, 0.03, 0.09]))
+    family = str(rng.choice(list(FAMILIES), p=[0.17, 0.07, 0.15, 0.04, 0.42, 0.03, 0.04, 0.08]))
     low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
     rate = rng.uniform(low, high) if high > 0 else 0.0
     most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)
     given = FAMILIES[family](x, y, K, min(rate, most, 0.9 * (K - 1) / K), rng) if rate else y.copy()
-    return Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
+    task = Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
+    if K > 2 and rng.random() < OUTSIDE:
+        task = with_strangers(task, rng)
+    return with_copies(task, rng) if rng.random() < COPIED else task
+
+
+def with_strangers(task: Task, rng: np.random.Generator) -> Task:
+    """Take one class away and leave at most a twelfth of the rows of it under other labels: images of nothing that
+    is asked for."""
+    removed = int(rng.integers(task.classes))
+    stranger = task.truth == removed
+    most = max(1, int(rng.uniform(0.005, 0.08) * len(stranger)))
+    kept = np.concatenate([np.flatnonzero(~stranger), rng.permutation(np.flatnonzero(stranger))[:most]])
+    kept = kept[(task.given[kept] != removed) | stranger[kept]]
+    x, truth, given = task.x[kept], task.truth[kept], task.given[kept]
+    alike = noise.similarity(task.x, task.truth, task.classes, 1.0, rng)[kept]
+    anything = (removed + rng.integers(1, task.classes, len(kept))) % task.classes
+    given = np.where(truth == removed, np.where(rng.random() < 0.5, alike, anything), given)
+    number = np.arange(task.classes) - (np.arange(task.classes) > removed)
+    truth = np.where(truth == removed, -1, number[truth])
+    return Task(
+        x, truth.astype(np.int32), number[given].astype(np.int32), task.classes - 1, "outside", task.source
+    )
+
+
+def with_copies(task: Task, rng: np.random.Generator) -> Task:
+    """Add near copies of some rows, mislabelled ones more often, with the same label: errors that were copied along."""
+    weight = np.where(task.given != task.truth, rng.uniform(1.0, 8.0), 1.0)
+    count = max(1, int(rng.uniform(0.02, 0.15) * len(weight)))
+    rows = rng.choice(len(weight), count, p=weight / weight.sum())
+    jitter = rng.uniform(0.0, 0.3) * task.x.std(axis=0) * rng.normal(size=(count, task.x.shape[1]))
+    x = np.concatenate([task.x, (task.x[rows] + jitter).astype(np.float32)])
+    truth, given = (np.concatenate([values, values[rows]]) for values in (task.truth, task.given))
+    return Task(x, truth, given, task.classes, "copied", task.source)
 
 
 def generated(rng: np.random.Generator) -> tuple[Floats, Ints, int]:

@@ -13,7 +13,7 @@ from labelfix.errors import InputError
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
 from labelfix.tmlc import perception
-from labelfix.tmlc.metatrain import evidence_of
+from labelfix.tmlc.bank import evidence_of, without_trajectories
 from labelfix.tmlc.net import TMLCNet, load_net, save_net
 from labelfix.tmlc.sources import Task
 
@@ -85,7 +85,7 @@ def test_planted_errors_rank_high_whatever_evidence_is_missing(missing: set[str]
 
 def test_probabilities_alone_are_enough() -> None:
     task = make_task(4, n=400)
-    evidence = evidence_of(task, Recipe(epochs=6, checkpoints=5, device="cpu"), only_probabilities=True)
+    evidence = without_trajectories(evidence_of(task, Recipe(epochs=6, checkpoints=5, device="cpu")))
     assert evidence.present == {"trajectories", "out_of_fold", "neighbours"}
     dense, _ = posterior(evidence)
     wrong = wrong_rows(task)
@@ -95,7 +95,7 @@ def test_probabilities_alone_are_enough() -> None:
 
 def wrong_rows(task: Task) -> np.ndarray:
     """Return which evidence rows are wrong: evidence of a task is in the order of its content hashes."""
-    from labelfix.tmlc.metatrain import canonical_order
+    from labelfix.tmlc.bank import canonical_order
 
     order = canonical_order(task.x)
     return (task.given != task.truth)[order]
@@ -124,6 +124,6 @@ def test_the_shipped_model_card_says_how_the_weights_were_made() -> None:
         "seed",
         "command",
         "tasks",
-        "held_out_average_precision",
+        "unseen_source_average_precision",
         "rate_slack",
     } <= set(card)

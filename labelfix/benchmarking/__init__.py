@@ -1,0 +1,1 @@
+"""Benchmark: every method on equal evidence, measured against a truth that none of them sees."""

@@ -1,0 +1,83 @@
+"""`labelfix scan`: the options, and which of them the pipeline is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labelfix import __version__
+from labelfix.cli.live import progress_on_stderr
+from labelfix.cli.report import print_summary, top_option
+
+
+@click.command()
+@click.argument("manifest")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("labelfix-run"), show_default=True,
+              help="Directory for the results.")  # fmt: skip
+@click.option("--images", metavar="DIR", help="Where image paths start, if not beside the manifest.")
+@click.option("--image-col", metavar="COL", help="Column with image paths or bytes.")
+@click.option("--label-col", metavar="COL", help="Column with the labels to check.")
+@click.option("--id-col", metavar="COL", help="Column that names each row.")
+@click.option("--group-col", metavar="COL", help="Column with patient, video, product: never parted.")
+@click.option("--trusted-col", metavar="COL", help="Column that is true where a label is known right.")
+@click.option("--annotator-col", metavar="COL", help="Column that says who gave the label.")
+@click.option("--split-col", metavar="COL", help="Column with train, validation, test; carried along.")
+@click.option("--features", metavar="FILE|COL", help="Embeddings you have: NPY, NPZ, Parquet, or a column.")
+@click.option("--pred-probs", metavar="FILE|COL", help="Out-of-sample probabilities of your own model.")
+@click.option("--backbone", metavar="NAME", help="Any timm model, or NAME@checkpoint.safetensors.")
+@click.option("--image-size", type=int, metavar="PIXELS", help="Side of the square the backbone sees.")
+@click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Backbone arithmetic.")
+@click.option("-c", "--corrector", "correctors", multiple=True, metavar="NAME", default=("tmlc", "cleanlab"),
+              help="Method; repeat for several, the first one ranks.  [default: tmlc, cleanlab]")  # fmt: skip
+@click.option("--cache", type=click.Path(path_type=Path), help="Directory of features shared by all runs.")
+@click.option("--seed", type=int, metavar="N", help="Of everything drawn at random.  [default: 0]")
+@click.option("--device", metavar="NAME", help="cpu, cuda or cuda:1.  [default: a GPU if there is one]")
+@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that decode images.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run in the same directory.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
+@top_option
+def scan(
+    manifest: str, out: Path, correctors: tuple[str, ...], quiet: bool, as_json: bool, top: int, **given: Any
+) -> None:
+    """Rank the labels of MANIFEST by how likely they are wrong.
+
+    MANIFEST is a CSV, TSV, JSONL or Parquet file, a folder of images with a
+    folder for each class, a folder of Parquet shards, or a URL of one of these.
+
+    \b
+    Example:
+      labelfix scan manifest.csv --images photos/ --label-col label -o run
+    """
+    progress = progress_on_stderr(quiet)
+    progress.note(f"labelfix {__version__}: scanning {manifest}")
+    from labelfix.learn.recipe import Recipe
+    from labelfix.pipeline import scan as run_scan
+    from labelfix.readers.interface import Columns
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    columns = {
+        role: chosen.get(f"{role}_col")
+        for role in ("image", "label", "id", "group", "trusted", "annotator", "split")
+    }
+    choices = ("backbone", "image_size", "precision", "seed", "device", "workers")
+    findings = run_scan(
+        manifest,
+        Recipe(**{name: chosen[name] for name in choices if name in chosen}),
+        correctors=tuple(dict.fromkeys(correctors)),
+        out=out,
+        columns=Columns(**columns, root=chosen.get("images"), with_images=not _brings_evidence(chosen)),
+        features=chosen.get("features"),
+        pred_probs=chosen.get("pred_probs"),
+        cache=chosen.get("cache"),
+        resume=chosen["resume"],
+        progress=progress,
+    )
+    if as_json or not quiet:
+        print_summary(findings, out, "json" if as_json else "rich", top, getattr(progress, "noted", set()))
+
+
+def _brings_evidence(chosen: dict[str, Any]) -> bool:
+    return "features" in chosen or "pred_probs" in chosen

@@ -1,0 +1,204 @@
+"""Intake: a source and the user's own evidence become rows that can be judged, with features and content keys.
+
+Everything before the first head is trained: what to read, what can be seen of each row, which rows have a label
+that others can be compared with, in which order and in which fold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.errors import InconclusiveError, InputError, UsageError
+from labelfix.learn import probe
+from labelfix.learn.backbone import Identity, choose_device
+from labelfix.learn.features import Features, extract
+from labelfix.learn.recipe import Recipe
+from labelfix.manifest import Manifest
+from labelfix.progress import Progress
+from labelfix.readers import read
+from labelfix.readers.arrays import order_remark, read_array
+from labelfix.readers.interface import Columns
+from labelfix.scoring import RowFacts
+
+FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """The user's own evidence of the N rows."""
+
+    features: Features | None
+    """[N, d]"""
+    probabilities: NDArray[np.floating[Any]] | None
+    """[N, K]"""
+    keys: NDArray[np.uint8] | None
+    """[N, 16] hash of each row's features, or of its id with probabilities only; None for images."""
+    notes: tuple[str, ...]
+    """What was noticed about it."""
+    digest: str | None
+    """Names the values; None for images, whose content has keys of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What can be seen of the N rows before any label is looked at."""
+
+    keys: NDArray[np.uint8]
+    """[N, 16] content hash: of the image, else of the given features or id."""
+    features: Features | None
+    """[N, d]; None when only probabilities are given."""
+    given: NDArray[np.floating[Any]] | None
+    """[N, K] the user's probabilities."""
+    unreadable: dict[int, str]
+    """Manifest position → reason."""
+    forwarded: int = 0
+    """Images that went through the backbone."""
+    backbone: Identity | None = None
+    """The backbone that saw them."""
+
+
+def read_manifest(source: str, columns: Columns) -> Manifest:
+    """Read a source with the columns that the user chose."""
+    options = {
+        f"{name}_col": getattr(columns, name)
+        for name in ("image", "label", "id", "group", "trusted", "annotator", "split")
+    }
+    return read(source, images=columns.root, with_images=columns.with_images, **options)
+
+
+def check_machine(recipe: Recipe) -> None:
+    """Raise UsageError for what would fail only after minutes of work."""
+    if not 0 <= recipe.seed < 2**31 - 1:
+        raise UsageError(f"recipe: seed is {recipe.seed}, but must lie in 0 … {2**31 - 2}")
+    if recipe.device != "auto":
+        choose_device(recipe)
+
+
+def bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> Brought:
+    """Read what the user has computed elsewhere."""
+    N, given, own, keys = len(manifest), None, None, None
+    digest, notes = hashlib.blake2b(digest_size=16), tuple[str, ...]()
+    if pred_probs is not None:
+        given = read_array(pred_probs, manifest.source, N, "pred_probs", len(manifest.classes))
+        notes = tuple(filter(None, [order_remark(given, manifest.labels, manifest.classes)]))
+        keys = hashes([manifest.ids.reshape(-1, 1)])
+        for s in range(0, N, 8192):
+            digest.update(np.ascontiguousarray(given[s : s + 8192]).data)
+    if features is not None:
+        own = Features.from_array(read_array(features, manifest.source, N, "features"))
+        keys = hashes(own.take(np.arange(s, min(s + 8192, N))) for s in range(0, N, 8192))
+        digest.update(keys.data)
+    return Brought(own, given, keys, notes, None if keys is None else digest.hexdigest())
+
+
+def look(
+    manifest: Manifest, brought: Brought, recipe: Recipe, cache: Path, progress: Progress,
+    timings: dict[str, float],
+) -> View:  # fmt: skip
+    """Take the user's evidence, or get features from the images."""
+    if brought.keys is not None:
+        return View(brought.keys, brought.features, brought.probabilities, {})
+    if manifest.images is None:
+        remedy = "name the column with --image-col, or give --features or --pred-probs"
+        raise InputError(f"{manifest.source}: has no images; {remedy}")
+    with timed(timings, "features"):
+        found = extract(manifest.images, np.arange(len(manifest)), recipe, cache, progress)
+    timings["features"] -= found.timings["forward"]
+    timings["backbone"] = found.timings["forward"]
+    return View(found.keys, found.features, None, found.unreadable, found.forwarded, found.identity)
+
+
+def select(manifest: Manifest, view: View) -> tuple[NDArray[np.intp], RowFacts]:
+    """Return the positions of rows that can be judged, in canonical (content) order, and why not others."""
+    N = len(manifest)
+    status, reason = np.full(N, "scored", object), np.full(N, "", object)
+    unlabelled = manifest.labels < 0
+    status[unlabelled], reason[unlabelled] = "unlabelled", "the row has no label"
+    for row, why in view.unreadable.items():
+        status[row], reason[row] = "unreadable", why
+    usable = np.flatnonzero(status == "scored")
+    counts = np.bincount(manifest.labels[usable], minlength=len(manifest.classes))
+    lonely = usable[counts[manifest.labels[usable]] < 2]
+    status[lonely] = "singleton_class"
+    reason[lonely] = "the only row of its class: nothing to compare it with"
+    usable = np.flatnonzero(status == "scored")
+    if len(usable) < FEWEST_ROWS or len(np.unique(manifest.labels[usable])) < 2:
+        raise InconclusiveError(
+            f"{manifest.source or 'the manifest'}: only {len(usable)} of {N} rows can be judged; at least "
+            f"{FEWEST_ROWS} readable, labelled rows of two classes with two rows each are needed"
+        )
+    # Copies come in the order of their ids, so that neither the manifest's order nor class names matter.
+    by = [hashes([manifest.ids[usable].reshape(-1, 1)]), view.keys[usable]]
+    order = usable[np.lexsort((usable, *(half for key in by for half in key.view(">u8").T[::-1])))]
+    nothing = np.zeros(N, bool), np.full(N, -1, np.int64)
+    return order, RowFacts(status, reason, *nothing)
+
+
+def name_rows(manifest: Manifest, view: View, rows: NDArray[np.intp]) -> str:
+    """Return digest and count of these rows: what every fitted state repeats."""
+    seen = hashlib.blake2b(view.keys[rows].tobytes(), digest_size=8).hexdigest()
+    return f"{manifest.digest}:{len(rows)}:{seen}"
+
+
+def group_numbers(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.int32] | None:
+    """Return the group of each of these rows [n], -1 where it is on its own; None without groups."""
+    if manifest.groups is None:
+        return None
+    own = manifest.groups[rows].astype(str)
+    _, number = np.unique(own, return_inverse=True)
+    return np.where(own == "", -1, number).astype(np.int32)
+
+
+def fold_rows(
+    manifest: Manifest, rows: NDArray[np.intp], keys: NDArray[np.uint8], component: NDArray[np.int32],
+    folds: int,
+) -> NDArray[np.int32]:  # fmt: skip
+    """Return the fold of each of these rows [n], by group or else by content; raises InconclusiveError for one fold."""
+    groups, named_by = group_numbers(manifest, rows), keys.copy()
+    if groups is not None and manifest.groups is not None:
+        grouped = groups >= 0
+        named_by[grouped] = hashes([manifest.groups[rows][grouped].reshape(-1, 1)])
+    found = probe.assign_folds(component, named_by, folds)
+    if len(np.unique(found)) < 2:
+        raise InconclusiveError(_one_fold(manifest, groups))
+    return found
+
+
+def _one_fold(manifest: Manifest, groups: NDArray[np.int32] | None) -> str:
+    """Say why no head can be trained without the rows it is to judge."""
+    where = manifest.source or "the manifest"
+    if groups is None:
+        return f"{where}: all rows are copies of each other, so that no label can be compared with another's"
+    column = manifest.columns.get("group", "group")
+    return (
+        f"{where}: column {column!r} puts the rows into too few groups ({len(np.unique(groups))}), which all "
+        f"fall into one fold; choose a finer --group-col"
+    )
+
+
+def hashes(parts: Any) -> NDArray[np.uint8]:
+    """16-byte hashes [n, 16] of the rows of arrays: of their bytes, or of their text."""
+    digests = []
+    for part in parts:
+        texts = part.dtype == object
+        for row in part:
+            data = str(row[0]).encode() if texts else row.tobytes()
+            digests.append(hashlib.blake2b(data, digest_size=16).digest())
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+
+
+@contextmanager
+def timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the seconds spent inside to those of a stage."""
+    began = time.perf_counter()
+    yield
+    timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - began

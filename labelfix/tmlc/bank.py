@@ -1,0 +1,186 @@
+"""The bank: source tasks as lessons, what perception makes of at most `ROWS` rows of each (about 2 MB).
+
+Building it is resumable, and its task t depends on the seed and t only. Fits reuse it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from labelfix.learn import neighbours, probe
+from labelfix.learn.features import Features
+from labelfix.learn.recipe import Recipe
+from labelfix.learn.replay import Replay
+from labelfix.progress import Progress, Silent
+from labelfix.rundir import writing
+from labelfix.tmlc import perception
+from labelfix.tmlc.memorising import memorised
+from labelfix.tmlc.sources import CleanSet, Task, draw_task
+
+ROWS = 256
+REGIMES = {"probe": 0.83, "probabilities": 0.1, "memorised": 0.07}
+"""How tasks are learnt and how often: as in a scan, as where the user brings probabilities, and by heart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One task as the net sees it."""
+
+    sequence: NDArray[np.float16]
+    """[n, C, STEPS, channels]"""
+    static: NDArray[np.float16]
+    """[n, C, WIDTH]"""
+    target: NDArray[np.int64]
+    """[n] position of the true class among the candidates; C = another class, or none."""
+    others: bool
+    """K > C."""
+    source: str
+    """generated, or the name of a clean set."""
+    family: str
+    """Of the noise."""
+
+    @property
+    def spare(self) -> set[str]:
+        """Kinds of evidence that may be blanked without leaving none."""
+        blocks = {"in_sample", "out_of_fold"} if perception.has_both_blocks(self.static) else set[str]()
+        return blocks | {"votes"}
+
+
+def evidence_of(task: Task, recipe: Recipe) -> Replay:
+    """Train the probe on a task's given labels and return its evidence, exactly as a scan would."""
+    order, found = _neighbours_of(task, recipe)
+    features, everything = Features.from_array(task.x[order]), np.arange(len(order))
+    folds = probe.assign_folds(found.component, _keys(task.x)[order], recipe.folds)
+    labels = task.given[order]
+    heads = probe.train(features, everything, labels, folds, task.classes, recipe, "task", Silent())
+    return Replay(everything, labels, task.classes, "task", folds, features, heads, found)
+
+
+def _neighbours_of(task: Task, recipe: Recipe) -> tuple[NDArray[np.intp], neighbours.Neighbours]:
+    order = canonical_order(task.x)
+    features, everything = Features.from_array(task.x[order]), np.arange(len(order))
+    keys = _keys(task.x)[order]
+    return order, neighbours.find(features, everything, keys, None, recipe.neighbours, recipe.seed)
+
+
+def without_trajectories(whole: Replay) -> Replay:
+    """Keep of the evidence what a user's own probabilities would give."""
+    given = np.empty((len(whole), whole.classes), np.float32)
+    for chunk in whole.chunks():
+        assert chunk.probabilities is not None
+        given[chunk.rows] = chunk.probabilities
+    return Replay(whole.rows, whole.labels, whole.classes, "task", neighbours=whole.neighbours, given=given)
+
+
+def lesson_of(task: Task, recipe: Recipe, rng: np.random.Generator, regime: str = "probe") -> Lesson:
+    """Perceive a task and keep some rows; statistics are of all rows. `regime` is one of `REGIMES`."""
+    if regime == "memorised":
+        order, found = _neighbours_of(task, recipe)
+        sample = memorised(task, order, found, rng)
+    else:
+        evidence = evidence_of(task, recipe)
+        evidence = without_trajectories(evidence) if regime == "probabilities" else evidence
+        sample = evidence.sample(len(evidence))
+    counts = np.bincount(sample.labels, minlength=task.classes).astype(np.float32)
+    norms = perception.fit(sample, counts, sample.dynamics().entropy.shape[1])
+    keep = rng.permutation(len(sample))[:ROWS]
+    rows = sample.take(keep)
+    sequence, static = perception.perceive(rows, norms)
+    truth = task.truth[canonical_order(task.x)][rows.rows]
+    matches = rows.candidates == truth[:, None]
+    target = np.where(matches.any(axis=1), matches.argmax(axis=1), rows.candidates.shape[1])
+    others = task.classes > rows.candidates.shape[1]
+    return Lesson(
+        sequence.astype(np.float16),
+        static.astype(np.float16),
+        target.astype(np.int64),
+        others,
+        task.source,
+        task.family,
+    )
+
+
+def random_recipe(rng: np.random.Generator, rows: int, width: int) -> Recipe:
+    """Draw a base learner: mostly the scan's own, near its learning rate; else other schedules, rates and batches."""
+    seed, usual = int(rng.integers(1 << 30)), probe.learning_rate(rows, width)
+    if rng.random() < 0.7:
+        return Recipe(learning_rate=usual * float(np.exp(rng.uniform(-0.4, 0.4))), seed=seed, device="cpu")
+    return Recipe(
+        learning_rate=usual * float(np.exp(rng.uniform(-1.2, 1.2))),
+        epochs=int(rng.choice([6, 10, 25])),
+        checkpoints=int(rng.choice([4, 7, 10])),
+        weight_decay=float(rng.choice([1e-2, 1.0])),
+        probe_batch=int(rng.choice([128, 512])),
+        seed=seed,
+        device="cpu",
+    )
+
+
+def build_bank(
+    clean: Sequence[CleanSet], bank: Path, seed: int, tasks: int, progress: Progress, processes: int = 2
+) -> None:
+    """Write lessons 0 … tasks − 1 into `bank`; those already there are kept."""
+    bank.mkdir(parents=True, exist_ok=True)
+    missing = [t for t in range(tasks) if not _lesson_path(bank, t).exists()]
+    work = partial(_build_one, list(clean), bank, seed)
+    context = multiprocessing.get_context("spawn")
+    with (
+        progress.stage("bank", len(missing), "tasks") as advance,
+        context.Pool(processes, _one_thread) as pool,
+    ):
+        for _ in pool.imap_unordered(work, missing):
+            advance(1)
+
+
+def _one_thread() -> None:
+    # Also those of numpy and faiss: threads that wait for each other in turns are ten times slower.
+    threadpool_limits(1)
+    torch.set_num_threads(1)
+
+
+def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> None:
+    rng = np.random.default_rng([seed, number])
+    task = draw_task(rng, clean)
+    regime = str(rng.choice(list(REGIMES), p=list(REGIMES.values())))
+    lesson = lesson_of(task, random_recipe(rng, *task.x.shape), rng, regime)
+    with writing(_lesson_path(bank, number)) as temporary, temporary.open("wb") as file:
+        np.savez(file, **vars(lesson))
+
+
+def load_bank(bank: Path, tasks: int) -> list[Lesson]:
+    """Read lessons back."""
+    lessons = []
+    for number in range(tasks):
+        with np.load(_lesson_path(bank, number)) as file:
+            held = {name: file[name] for name in file.files}
+        scalars = {
+            "others": bool(held["others"]),
+            "source": str(held["source"]),
+            "family": str(held["family"]),
+        }
+        lessons.append(Lesson(**(held | scalars)))
+    return lessons
+
+
+def _lesson_path(bank: Path, number: int) -> Path:
+    return bank / f"lesson-{number:05d}.npz"
+
+
+def canonical_order(x: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the order [n] of evidence rows: by content hash, as in a scan."""
+    return np.lexsort(_keys(x).T[::-1])
+
+
+def _keys(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in x]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(x), 16)

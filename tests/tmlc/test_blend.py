@@ -1,0 +1,64 @@
+"""The blend keeps spread and level of the net's probabilities, and lets the margin decide between equals."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from labelfix.evidence import EvidenceChunk
+from labelfix.tmlc.blend import Blend
+from labelfix.trajectories import Trajectories
+
+
+def rows(n: int = 400, seed: int = 0) -> EvidenceChunk:
+    random = np.random.default_rng(seed)
+
+    def block() -> Trajectories:
+        margin = random.normal(2.0, 3.0, (n, 5, 3)).astype(np.float32)
+        return Trajectories(margin - 4, margin, np.full((n, 5), 0.5, np.float32))
+
+    candidates = np.tile(np.arange(3, dtype=np.int32), (n, 1))
+    return EvidenceChunk(np.arange(n), candidates[:, 0], 3, candidates, block(), block(), None, None)
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+@pytest.mark.parametrize("missing", [None, "in_sample", "out_of_fold"])
+def test_level_and_spread_stay_as_the_net_had_them(missing: str | None) -> None:
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+    seen = rows() if missing is None else dataclasses.replace(rows(), **{missing: None})
+    blended = Blend.fit(log_odds, seen)(log_odds, seen)
+    assert sigmoid(blended).mean() == pytest.approx(sigmoid(log_odds).mean(), abs=1e-3)
+    assert blended.std() == pytest.approx(log_odds.std(), rel=1e-3)
+
+
+def test_rows_that_the_net_cannot_tell_apart_are_ordered_by_the_margin() -> None:
+    seen = rows()
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+    blend = Blend.fit(log_odds, seen)
+    order = np.argsort(blend(np.zeros(400, np.float32), seen))
+    mean_margin = seen.in_sample.margin[:, :, 0].mean(axis=1)
+    np.testing.assert_array_equal(order, np.argsort(-mean_margin))
+
+
+def test_unseen_rows_are_blended_by_the_out_of_fold_margin_and_not_normalised_by_themselves() -> None:
+    seen = rows()
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+    blend = Blend.from_dict(Blend.fit(log_odds, seen).to_dict())
+    batch = dataclasses.replace(seen, in_sample=None)
+    whole = blend(log_odds, batch)
+    half = blend(log_odds[:200], batch.take(np.arange(200)))
+    np.testing.assert_array_equal(whole[:200], half)
+    np.testing.assert_allclose(sigmoid(whole).mean(), sigmoid(log_odds).mean(), atol=1e-3)
+
+
+def test_equal_margins_change_nothing() -> None:
+    seen = rows()
+    flat = np.zeros_like(seen.in_sample.margin)
+    seen = dataclasses.replace(seen, in_sample=dataclasses.replace(seen.in_sample, margin=flat))
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+    np.testing.assert_allclose(Blend.fit(log_odds, seen)(log_odds, seen), log_odds, atol=1e-3)
