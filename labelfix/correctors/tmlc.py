@@ -19,7 +19,7 @@ from labelfix.trajectories import Floats
 
 SAMPLE = 20_000
 """Rows that percentiles and medians are taken from; counts are of all rows."""
-BLENDED = 8_192
+BLENDED = 4_096
 """Rows of these that the blend is fitted on."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _IN_MEMORY = 1 << 30  # bytes: up to here features are loaded, above they stay memory-mapped
 _CHUNK = 256  # rows hashed at a time while all are cached
 _CHEAP = 4e-4  # seconds to decode an image, below which worker processes cost more than they save
+_AHEAD = 3  # batches decoded while the backbone is busy
 _WORTH_WORKERS = 2.0  # seconds of decoding that pay for starting worker processes
 
 Rows = NDArray[np.intp]
@@ -252,7 +254,7 @@ class _FullBatches:
 def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]:
     """Yield the data set's batches in order; closing it ends the worker processes."""
     if not workers:
-        yield from _one_ahead(dataset, size)
+        yield from _ahead(dataset, size)
         return
     from torch.utils.data import DataLoader
 
@@ -268,21 +270,20 @@ def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]
         del iterator  # the last reference: torch then stops and joins the workers
 
 
-def _one_ahead(dataset: ImageDataset, size: int) -> Generator[Batch]:
+def _ahead(dataset: ImageDataset, size: int) -> Generator[Batch]:
     """Decode in a thread while the backbone computes outside the interpreter, which leaves a core half idle."""
 
     def load(start: int) -> Batch:
         return collate(dataset.__getitems__(range(start, min(start + size, len(dataset)))))
 
     with ThreadPoolExecutor(1) as thread:
-        coming: Future[Batch] | None = None
+        coming: deque[Future[Batch]] = deque()
         for start in range(0, len(dataset), size):
-            following = thread.submit(load, start)
-            if coming is not None:
-                yield coming.result()
-            coming = following
-        if coming is not None:
-            yield coming.result()
+            coming.append(thread.submit(load, start))
+            if len(coming) > _AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _leave_interrupts_to_parent(_: int) -> None:
