@@ -283,7 +283,7 @@ def test_a_whole_patient_with_one_wrong_label_is_found_only_with_groups(plant, m
     (data.path / "n.csv").write_text((data.path / "m.csv").read_text().replace("patient", "note"))
     alone = scan(data.path, "alone", "n.csv", features="x.npy")
     assert grouped.column("suspicion")[one].min() > 0.5
-    assert alone.column("suspicion")[one].max() < 0.5
+    assert alone.column("suspicion")[one].mean() < 0.4
 
 
 def test_trusted_rows_are_never_suspects(planted, monkeypatch):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from labelfix.correctors.interface import Corrector
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
+from labelfix.tmlc.calibrate import confidently_other
 from labelfix.trajectories import Floats
 
 KNOTS = 256
@@ -31,7 +32,8 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     scores, wrong = [], []
     for rows in evidence.chunks():
         scores.append(corrector.score(state, rows).score)
-        wrong.append(_confidently_other(rows, thresholds))
+        assert rows.probabilities is not None
+        wrong.append(confidently_other(rows.probabilities, rows.labels, thresholds))
     score = np.concatenate(scores)
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, np.concatenate(wrong))
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
@@ -64,10 +66,3 @@ def with_suspicion(correction: Correction, state: State, given: NDArray[np.int32
 def _own(rows: EvidenceChunk) -> Floats:
     assert rows.probabilities is not None
     return rows.probabilities[np.arange(len(rows)), rows.labels]
-
-
-def _confidently_other(rows: EvidenceChunk, thresholds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    assert rows.probabilities is not None
-    confident = np.where(rows.probabilities >= thresholds, rows.probabilities, -1.0)
-    best = confident.argmax(axis=1)
-    return np.asarray((confident.max(axis=1) > 0) & (best != rows.labels))

@@ -14,6 +14,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.tmlc import perception
 from labelfix.tmlc.blend import Blend
+from labelfix.tmlc.calibrate import confident_share
 from labelfix.tmlc.net import load_net
 from labelfix.trajectories import Floats
 
@@ -34,13 +35,14 @@ class TMLC:
         self.weights = weights
 
     def fit(self, evidence: Evidence) -> State:
-        """Fit the norms and the blend."""
+        """Fit the norms and the blend; its level is that of the confident joint where there are probabilities."""
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(_unseen(sample), counts, evidence.epochs)
         net, card = load_net(self.weights)
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
-        blend = Blend.fit(_log_odds(net.posterior(_unseen(some), norms)), some)
+        rate = None if sample.probabilities is None else confident_share(sample.probabilities, sample.labels)
+        blend = Blend.fit(_log_odds(net.posterior(_unseen(some), norms)), some, rate)
         settings = {
             "vote_level": norms.vote_level,
             "epochs": norms.epochs,

@@ -2,7 +2,8 @@
 
 A net learns how evidence combines from its source tasks; where a target differs from all of them, the average margin
 (Pleiss et al. 2020, §3.1) still ranks well. Their sum ranked better than either on every real set and on nearly every
-injected noise measured (examples/benchmarks/LOG.md). Spread and mean level of the net's probabilities are kept.
+injected noise measured (examples/benchmarks/LOG.md). The spread of the net's log-odds is kept. Their level, which
+transfers badly, is set so that the probabilities have a given mean.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class Blend:
     """Block that the margin is taken from → its mean and standard deviation, then gain and offset of the sum."""
 
     @classmethod
-    def fit(cls, log_odds: Floats, rows: EvidenceChunk) -> Blend:
-        """Fit on log-odds [n] of training rows and their evidence."""
+    def fit(cls, log_odds: Floats, rows: EvidenceChunk, rate: float | None = None) -> Blend:
+        """Fit on log-odds [n] of training rows and their evidence; `rate` is the mean wanted, None: the net's own."""
         z = log_odds.clip(-MOST, MOST).astype(np.float64)
         spread = max(float(z.std()), 1e-6)
+        rate = float(_sigmoid(z).mean()) if rate is None else rate
         blocks = {}
         for name in BLOCKS:
             if getattr(rows, name) is None:
@@ -45,7 +47,7 @@ class Blend:
             centre, scale = float(margin.mean()), max(float(margin.std()), 1e-6)
             total = z + SHARE * spread * (margin - centre) / scale
             gain = spread / max(float(total.std()), 1e-6)
-            blocks[name] = (centre, scale, gain, _offset(gain * total, float(_sigmoid(z).mean())))
+            blocks[name] = (centre, scale, gain, _offset(gain * total, rate))
         return cls(spread, blocks)
 
     def __call__(self, log_odds: Floats, rows: EvidenceChunk) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,27 @@ DEFAULT_SLACK = 0.7
 """Where no meta-training measured it: the rate may be off by a factor of two either way."""
 SMALL = 0.02
 """Added to rates before their logarithms are compared: a rate of 0 has none."""
+
+
+def confidently_other(
+    p: NDArray[np.floating[Any]], labels: NDArray[np.int32], thresholds: NDArray[np.floating[Any]]
+) -> NDArray[np.bool_]:
+    """Say of rows [n] whether out-of-sample probabilities [n, K] confidently prefer another class than the given one.
+
+    Confident is at least the mean probability that rows of a class have of it, `thresholds` [K]: the confident joint
+    (Northcutt et al. 2021, §3.1).
+    """
+    confident = np.where(p >= thresholds, p, -1.0)
+    return np.asarray((confident.max(axis=1) > 0) & (confident.argmax(axis=1) != labels))
+
+
+def confident_share(p: NDArray[np.floating[Any]], labels: NDArray[np.int32]) -> float:
+    """Return the share of rows that are confidently of another class: an estimate of the error rate without truth."""
+    own = p[np.arange(len(labels)), labels]
+    counts = np.bincount(labels, minlength=p.shape[1])
+    total = np.bincount(labels, own, minlength=p.shape[1])
+    thresholds = np.where(counts > 0, total / np.maximum(counts, 1), 1.0)
+    return float(confidently_other(p, labels, thresholds).mean())
 
 
 def error_rate(suspicion: NDArray[np.float32], slack: float = DEFAULT_SLACK) -> dict[str, float]:

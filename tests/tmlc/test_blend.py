@@ -62,3 +62,12 @@ def test_equal_margins_change_nothing() -> None:
     seen = dataclasses.replace(seen, in_sample=dataclasses.replace(seen.in_sample, margin=flat))
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
     np.testing.assert_allclose(Blend.fit(log_odds, seen)(log_odds, seen), log_odds, atol=1e-3)
+
+
+def test_the_level_is_the_rate_asked_for() -> None:
+    seen = rows()
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+    for rate in (0.0, 0.05, 0.4):
+        assert sigmoid(Blend.fit(log_odds, seen, rate)(log_odds, seen)).mean() == pytest.approx(
+            rate, abs=1e-3
+        )

@@ -1,0 +1,35 @@
+"""The error rate is estimated without truth, and comes with an interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from labelfix.tmlc.calibrate import confident_share, confidently_other, error_rate
+
+
+def test_rows_are_confidently_other_at_the_threshold_of_the_other_class() -> None:
+    p = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.45, 0.55]])
+    labels = np.array([0, 0, 1, 0], np.int32)
+    assert confidently_other(p, labels, np.array([0.6, 0.58])).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+def test_the_share_meets_the_rate_where_the_model_is_right(rate: float) -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 5, 4000).astype(np.int32)
+    given = np.where(random.random(4000) < rate, (truth + 1) % 5, truth).astype(np.int32)
+    p = np.full((4000, 5), 0.02)
+    p[np.arange(4000), truth] = 0.92
+    assert confident_share(p, given) == pytest.approx((given != truth).mean(), abs=1e-9)
+
+
+def test_classes_without_rows_attract_nothing() -> None:
+    p = np.array([[0.1, 0.1, 0.8]] * 4)
+    assert confident_share(p, np.array([0, 0, 1, 1], np.int32)) == 0.5  # rows of 1 prefer 0, none 2
+
+
+def test_the_interval_holds_the_rate_and_narrows_with_less_slack() -> None:
+    suspicion = np.linspace(0, 0.4, 500).astype(np.float32)
+    wide, narrow = error_rate(suspicion, 1.0), error_rate(suspicion, 0.2)
+    assert wide["low"] < narrow["low"] < narrow["rate"] == wide["rate"] < narrow["high"] < wide["high"]
