@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.errors import InputError
 from labelfix.rundir import writing
 
@@ -41,31 +42,14 @@ class State:
     """Scalars and names; JSON."""
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file; the settings are its metadata."""
-        from safetensors.numpy import save
-
-        header = {
-            "corrector": self.corrector,
-            "fitted_on": self.fitted_on,
-            "schema": 1,
-            "settings": self.settings,
-        }
-        text = {"labelfix": json.dumps(header, sort_keys=True)}  # one key: safetensors shuffles several
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
-        with writing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata=text))
+        """Write one safetensors file; the settings are in its header."""
+        header = {"corrector": self.corrector, "fitted_on": self.fitted_on, "settings": self.settings}
+        save_arrays(path, self.arrays, header)
 
     @classmethod
     def load(cls, path: Path) -> State:
         """Read what `save` wrote; raises InputError when the file is damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="np") as file:
-                header = json.loads((file.metadata() or {})["labelfix"])
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (KeyError, OSError, SafetensorError, ValueError) as error:
-            raise InputError(f"{path}: the saved state cannot be read ({error}); scan again") from error
+        arrays, header = load_arrays(path, "state")
         return cls(header["corrector"], header["fitted_on"], arrays, header["settings"])
 
 

@@ -66,8 +66,8 @@ def fit(evidence: Evidence, correctors: Mapping[str, Corrector]) -> dict[str, St
             raise UsageError(f"corrector {name!r} needs {', '.join(missing)}, which this scan does not have")
     states = {name: corrector.fit(evidence) for name, corrector in correctors.items()}
     primary = next(iter(correctors))
-    first = next(iter(evidence.chunks()))
-    if correctors[primary].score(states[primary], first).suspicion is None:
+    few = next(iter(evidence.chunks())).take(np.arange(1))
+    if correctors[primary].score(states[primary], few).suspicion is None:
         states[primary] = fit_level(correctors[primary], states[primary], evidence)
     return states
 

@@ -7,7 +7,6 @@ above 200k rows the vectors are held in half precision (256 bytes a row).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.errors import InputError
-from labelfix.rundir import writing
+from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.trajectories import Floats, Ints
 
 if TYPE_CHECKING:
@@ -37,6 +35,9 @@ COPY_RATIO = 0.15
 one organ or digits are all alike, and still not copies."""
 NARROW = 16
 """With fewer features the angle says too little: only equal rows are copies."""
+HELD = ("index", "similarity", "component", "copies", "outlier", "vectors")
+PROJECTED = ("projection.mean", "projection.basis")
+"""Arrays in the file of neighbours."""
 OUTLIER_DISTANCE = 0.5
 """Nearer than this to its neighbours, no row is an outlier."""
 
@@ -114,36 +115,16 @@ class Neighbours:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
-        from safetensors.numpy import save
-
-        arrays: dict[str, NDArray[Any]] = {
-            "index": self.index,
-            "similarity": self.similarity,
-            "component": self.component,
-            "copies": self.copies,
-            "outlier": self.outlier,
-            "projection.mean": self.projection.mean,
-            "projection.basis": self.projection.basis,
-            "vectors": self.vectors,
-        }
-        with writing(path) as temporary:
-            temporary.write_bytes(
-                save(arrays, metadata={"labelfix": json.dumps({"fitted_on": self.fitted_on, "schema": 1})})
-            )
+        arrays = {name: getattr(self, name) for name in HELD}
+        arrays |= dict(zip(PROJECTED, (self.projection.mean, self.projection.basis), strict=True))
+        save_arrays(path, arrays, {"fitted_on": self.fitted_on})
 
     @classmethod
     def load(cls, path: Path) -> Neighbours:
         """Read what `save` wrote; raises InputError when the file is damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="np") as file:
-                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-                fitted_on = json.loads((file.metadata() or {})["labelfix"])["fitted_on"]
-            projection = Projection(held.pop("projection.mean"), held.pop("projection.basis"))
-            return cls(**held, projection=projection, fitted_on=fitted_on)
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: the saved neighbours cannot be read ({error}); scan again") from error
+        arrays, header = load_arrays(path, "neighbours", (*HELD, *PROJECTED))
+        projection = Projection(*(arrays.pop(name) for name in PROJECTED))
+        return cls(**arrays, projection=projection, fitted_on=header["fitted_on"])
 
 
 def find(

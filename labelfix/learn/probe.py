@@ -6,7 +6,6 @@ Heads in half precision take E × F × (d + 1) × K × 2 bytes: 1.3 MB for 10 cl
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.errors import InputError
+from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.learn.backbone import choose_device
 from labelfix.learn.recipe import Recipe
 from labelfix.progress import Progress
-from labelfix.rundir import writing
 from labelfix.trajectories import Floats, Ints
 
 if TYPE_CHECKING:
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 
 HELD_BYTES = 512 << 20
 """Standardised features are kept in memory up to this size."""
+HELD = ("weight", "bias", "mean", "scale", "progress")
+"""Arrays in the file of heads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,27 +79,13 @@ class Heads:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
-        from safetensors.numpy import save
-
-        names = ("weight", "bias", "mean", "scale", "progress")
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-        with writing(path) as temporary:
-            temporary.write_bytes(
-                save(arrays, metadata={"labelfix": json.dumps({"fitted_on": self.fitted_on, "schema": 1})})
-            )
+        save_arrays(path, {name: getattr(self, name) for name in HELD}, {"fitted_on": self.fitted_on})
 
     @classmethod
     def load(cls, path: Path) -> Heads:
         """Read what `save` wrote; raises InputError when the file is damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="np") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-                fitted_on = json.loads((file.metadata() or {})["labelfix"])["fitted_on"]
-        except (KeyError, OSError, SafetensorError, ValueError) as error:
-            raise InputError(f"{path}: the saved heads cannot be read ({error}); scan again") from error
-        return cls(**arrays, fitted_on=fitted_on)
+        arrays, header = load_arrays(path, "heads", HELD)
+        return cls(**arrays, fitted_on=header["fitted_on"])
 
 
 def assign_folds(component: Ints, keys: NDArray[np.uint8], folds: int) -> Ints:

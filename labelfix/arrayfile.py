@@ -1,0 +1,50 @@
+"""Named arrays with a small header in one safetensors file: how a run keeps heads, neighbours and states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.errors import InputError
+from labelfix.rundir import writing
+
+SCHEMA = 1
+"""Version of these files; a reader refuses a newer one."""
+
+
+def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+    """Write arrays and a header of JSON values to a temporary name and rename it."""
+    from safetensors.numpy import save
+
+    # One key of metadata: safetensors shuffles several.
+    text = {"labelfix": json.dumps(header | {"schema": SCHEMA}, sort_keys=True)}
+    held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with writing(path) as temporary:
+        temporary.write_bytes(save(held, metadata=text))
+
+
+def load_arrays(
+    path: Path, what: str, names: Sequence[str] = ()
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read arrays, of these names if any are given, and the header.
+
+    `what` says what they are in the InputError raised for a damaged, strange or newer file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})["labelfix"])
+            arrays = {name: file.get_tensor(name) for name in names or file.keys()}
+    except (KeyError, OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: the saved {what} cannot be read ({error}); scan again") from error
+    if header["schema"] > SCHEMA:
+        raise InputError(
+            f"{path}: the saved {what} are of a newer labelfix (schema {header['schema']}); upgrade it"
+        )
+    return arrays, header
