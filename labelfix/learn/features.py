@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 1 << 30  # bytes: up to here features are loaded, above they stay memory-mapped
 _CHUNK = 256  # rows hashed at a time while all are cached
-_CHEAP = 4e-4  # seconds to decode an image, below which worker processes cost more than they save
+_CHEAP = (
+    1.5e-3  # seconds to decode an image: up to here a thread keeps up, and batches need not cross processes
+)
 _AHEAD = 3  # batches decoded while the backbone is busy
 _WORTH_WORKERS = 2.0  # seconds of decoding that pay for starting worker processes
 
