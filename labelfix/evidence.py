@@ -7,7 +7,7 @@ dropped chunk by chunk, so nothing here has the size samples × classes × epoch
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +55,10 @@ class EvidenceChunk:
             return value.take(rows) if isinstance(value, Trajectories) else value[rows]
 
         return EvidenceChunk(**{name: some(value) for name, value in vars(self).items()})
+
+    def as_unseen(self) -> EvidenceChunk:
+        """Return what rows no head has seen would show: no in-sample block, where there is an out-of-fold one."""
+        return self if self.out_of_fold is None else replace(self, in_sample=None)
 
     @property
     def blocks(self) -> tuple[Trajectories | None, Trajectories | None]:

@@ -7,7 +7,6 @@ An oracle: what a net of this kind can make of this evidence, had its source tas
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from labelfix.benchmarking.opponents import Opinion, opinion_of
 from labelfix.correctors.building import sparse
 from labelfix.correctors.tmlc import SAMPLE
-from labelfix.evidence import EvidenceChunk
 from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Silent
@@ -37,9 +35,9 @@ def ceiling(
     """Return the opinion of nets fitted on `truth` [n], −1 where unknown; in canonical order."""
     began = time.perf_counter()
     counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
-    norms = perception.fit(_unseen(evidence.sample(SAMPLE)), counts, evidence.epochs)
+    norms = perception.fit(evidence.sample(SAMPLE).as_unseen(), counts, evidence.epochs)
     chunks = list(evidence.chunks())
-    perceived = [perception.perceive(_unseen(chunk), norms) for chunk in chunks]
+    perceived = [perception.perceive(chunk.as_unseen(), norms) for chunk in chunks]
     sequence = np.concatenate([one.astype(np.float16) for one, _ in perceived])  # [n, C, STEPS, channels]
     static = np.concatenate([one.astype(np.float16) for _, one in perceived])
     candidates = np.concatenate([chunk.candidates for chunk in chunks])
@@ -88,8 +86,3 @@ def halves(evidence: Replay, seed: int) -> NDArray[np.bool_]:
     _, number = np.unique(member, return_inverse=True)
     chosen: NDArray[np.bool_] = np.random.default_rng([seed, 1]).permutation(number.max() + 1) % 2 == 0
     return chosen[number]
-
-
-def _unseen(rows: EvidenceChunk) -> EvidenceChunk:
-    """Withhold the in-sample block, as the tmlc corrector does."""
-    return rows if rows.out_of_fold is None else replace(rows, in_sample=None)

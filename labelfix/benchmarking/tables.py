@@ -10,7 +10,7 @@ from rich.text import Text
 
 from labelfix.benchmarking.results import CEILING, NOTHING, Results
 from labelfix.benchmarking.summary import Cell, cells, comparisons, lost
-from labelfix.reporting.terminal import PLAIN, fit
+from labelfix.reporting.terminal import fit, show_safely
 from labelfix.reporting.words import percent, plural, visible
 
 METHOD_CELLS = 26
@@ -42,18 +42,15 @@ MAIN: dict[str, tuple[str, Callable[[float], str]]] = {
 
 def show(results: Results, console: Console) -> None:
     """Print all tables; no name is read as markup, and no character can break the terminal."""
-    with console.capture() as captured:
+
+    def print_all() -> None:
         for cell in cells(results):
             console.print()
             console.print(Text(visible(headline(cell)), "bold"), soft_wrap=True)
             console.print(_table(cell, results.first))
         _print_end(results, console)
-    text = captured.get()
-    encoding = console.encoding or "ascii"
-    if not encoding.startswith("utf"):
-        text = text.translate(PLAIN)
-    console.file.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    console.file.flush()
+
+    show_safely(console, print_all)
 
 
 def headline(cell: Cell) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +24,13 @@ BLENDED = 4_096
 
 
 class TMLC:
-    """Meta-learned correction (Li 2025), equivariant over classes, blended with the average margin."""
+    """Meta-learned correction (Li 2025), equivariant over classes, blended with the average margin.
+
+    The in-sample block is withheld from the net. How far heads learn errors by heart depends on rows per feature,
+    which source tasks cover badly: measured on held-out sets (examples/benchmarks/LOG.md), the net ranks better
+    without, and the blend takes from that block what is robust. Unseen rows have none, and are scored by the net just
+    as training rows are.
+    """
 
     needs: ClassVar[Needs] = Needs(
         required=frozenset({"trajectories"}), optional=frozenset({"out_of_fold", "neighbours", "trusted"})
@@ -38,11 +43,11 @@ class TMLC:
         """Fit the norms and the blend; its level is that of the confident joint where there are probabilities."""
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
-        norms = perception.fit(_unseen(sample), counts, evidence.epochs)
+        norms = perception.fit(sample.as_unseen(), counts, evidence.epochs)
         net, card = load_net(self.weights)
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
         rate = None if sample.probabilities is None else confident_share(sample.probabilities, sample.labels)
-        blend = Blend.fit(_log_odds(net.posterior(_unseen(some), norms)), some, rate)
+        blend = Blend.fit(_log_odds(net.posterior(some.as_unseen(), norms)), some, rate)
         settings = {
             "vote_level": norms.vote_level,
             "epochs": norms.epochs,
@@ -57,7 +62,7 @@ class TMLC:
             state.arrays, state.settings["vote_level"], state.settings["epochs"]
         )
         net, _ = load_net(self.weights)
-        log_q = net.posterior(_unseen(rows), norms)  # [n, C + 1]
+        log_q = net.posterior(rows.as_unseen(), norms)  # [n, C + 1]
         score = Blend.from_dict(state.settings["blend"])(_log_odds(log_q), rows)
         right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
         others = (
@@ -71,13 +76,3 @@ class TMLC:
 def _log_odds(log_q: Floats) -> Floats:
     """Of the given label being wrong [n], from log-posteriors [n, C + 1] of which it is the first."""
     return np.asarray(np.logaddexp.reduce(log_q[:, 1:], axis=1) - log_q[:, 0])
-
-
-def _unseen(rows: EvidenceChunk) -> EvidenceChunk:
-    """Withhold the in-sample block from the net where there are out-of-fold trajectories.
-
-    How far heads learn errors by heart depends on rows per feature, which source tasks cover badly: measured on
-    held-out sets (examples/benchmarks/LOG.md), the net ranks better without, and the blend takes from that block what
-    is robust. Unseen rows have none, and are scored by the net just as training rows are.
-    """
-    return rows if rows.out_of_fold is None else dataclasses.replace(rows, in_sample=None)

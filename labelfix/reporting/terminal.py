@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from rich.cells import cell_len
@@ -23,8 +24,13 @@ PLAIN = str.maketrans({"→": ">", "…": "~", "–": "-", "█": "#", "·": "-"
 
 def show(summary: Summary, console: Console) -> None:
     """Print the summary. Names are never read as markup, and no character can break the terminal."""
+    show_safely(console, lambda: _print(summary, console))
+
+
+def show_safely(console: Console, print_all: Callable[[], None]) -> None:
+    """Let `print_all` print on the console, with what its encoding lacks replaced."""
     with console.capture() as captured:
-        _print(summary, console)
+        print_all()
     text = captured.get()
     encoding = console.encoding or "ascii"
     if not encoding.startswith("utf"):

@@ -58,19 +58,22 @@ class Lesson:
 
 def evidence_of(task: Task, recipe: Recipe) -> Replay:
     """Train the probe on a task's given labels and return its evidence, exactly as a scan would."""
-    order, found = _neighbours_of(task, recipe)
-    features, everything = Features.from_array(task.x[order]), np.arange(len(order))
-    folds = probe.assign_folds(found.component, _keys(task.x)[order], recipe.folds)
-    labels = task.given[order]
+    order, keys, features, found = _neighbours_of(task, recipe)
+    folds = probe.assign_folds(found.component, keys, recipe.folds)
+    labels, everything = task.given[order], np.arange(len(order))
     heads = probe.train(features, everything, labels, folds, task.classes, recipe, "task", Silent())
     return Replay(everything, labels, task.classes, "task", folds, features, heads, found)
 
 
-def _neighbours_of(task: Task, recipe: Recipe) -> tuple[NDArray[np.intp], neighbours.Neighbours]:
-    order = canonical_order(task.x)
-    features, everything = Features.from_array(task.x[order]), np.arange(len(order))
-    keys = _keys(task.x)[order]
-    return order, neighbours.find(features, everything, keys, None, recipe.neighbours, recipe.seed)
+def _neighbours_of(
+    task: Task, recipe: Recipe
+) -> tuple[NDArray[np.intp], NDArray[np.uint8], Features, neighbours.Neighbours]:
+    """Return the canonical order [n]; keys, features and neighbours of the rows in that order."""
+    keys = _keys(task.x)
+    order = np.lexsort(keys.T[::-1])
+    keys, features = keys[order], Features.from_array(task.x[order])
+    found = neighbours.find(features, np.arange(len(order)), keys, None, recipe.neighbours, recipe.seed)
+    return order, keys, features, found
 
 
 def without_trajectories(whole: Replay) -> Replay:
@@ -85,7 +88,7 @@ def without_trajectories(whole: Replay) -> Replay:
 def lesson_of(task: Task, recipe: Recipe, rng: np.random.Generator, regime: str = "probe") -> Lesson:
     """Perceive a task and keep some rows; statistics are of all rows. `regime` is one of `REGIMES`."""
     if regime == "memorised":
-        order, found = _neighbours_of(task, recipe)
+        order, _, _, found = _neighbours_of(task, recipe)
         sample = memorised(task, order, found, rng)
     else:
         evidence = evidence_of(task, recipe)
