@@ -30,6 +30,8 @@ from labelfix.readers.interface import Columns
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
+LATER = ("faiss", "scipy.sparse.csgraph", "cleanlab.filter")
+"""Libraries of the stages after the backbone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def look(
         remedy = "name the column with --image-col, or give --features or --pred-probs"
         raise InputError(f"{manifest.source}: has no images; {remedy}")
     with timed(timings, "features"):
-        found = extract(manifest.images, np.arange(len(manifest)), recipe, cache, progress)
+        found = extract(manifest.images, np.arange(len(manifest)), recipe, cache, progress, LATER)
     timings["features"] -= found.timings["forward"]
     timings["backbone"] = found.timings["forward"]
     return View(found.keys, found.features, None, found.unreadable, found.forwarded, found.identity)

@@ -67,7 +67,8 @@ def scan(
     `labelfix.errors` has the kinds.
     """
     recipe, progress, timings = recipe or Recipe(), progress or Silent(), dict[str, float]()
-    methods = _methods(correctors)
+    with timed(timings, "start"):
+        methods = _methods(correctors)
     check_machine(recipe)
     with timed(timings, "read"):
         manifest = (

@@ -131,7 +131,7 @@ def test_run_json_says_what_was_done(clothing, cache, tmp_path):
     del choices["workers"]  # changes nothing but the time it takes
     assert told["recipe"] == choices
     assert told["columns"] == {"image": "file_name", "label": "label"}
-    stages = {"read", "features", "backbone", "neighbours", "train", "fit", "score", "write"}
+    stages = {"start", "read", "features", "backbone", "neighbours", "train", "fit", "score", "write"}
     assert set(told["timings"]) == stages
     assert all(seconds >= 0 for seconds in told["timings"].values())
     assert told["estimated_errors"] == clothing.meta["estimated_errors"]

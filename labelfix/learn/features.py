@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -107,8 +109,12 @@ class Extraction:
     """Seconds: read_hash (rows found in the cache first), load, forward, decode_wait, write, total."""
 
 
-def extract(images: Images, rows: Rows, recipe: Recipe, cache: Path, progress: Progress) -> Extraction:
+def extract(
+    images: Images, rows: Rows, recipe: Recipe, cache: Path, progress: Progress, later: Sequence[str] = ()
+) -> Extraction:
     """Return the features of the images at `rows` [n], through the backbone where the cache has none.
+
+    `later` names modules that the next stages need: they are imported while the backbone computes.
 
     Equal images go through once. A feature's bytes depend on the image and the recipe only, not on order,
     neighbours in the batch, workers, or what was cached. What was done when an error or an interrupt comes
@@ -118,7 +124,7 @@ def extract(images: Images, rows: Rows, recipe: Recipe, cache: Path, progress: P
     from labelfix.learn.backbone import identify
 
     began = time.perf_counter()
-    work = _Work(images, recipe, np.zeros((len(images), KEY_BYTES), dtype=np.uint8))
+    work = _Work(images, recipe, np.zeros((len(images), KEY_BYTES), dtype=np.uint8), later)
     identity = identify(recipe)
     if identity is None:  # hub weights are named by their values
         identity = work.load().identity
@@ -148,6 +154,7 @@ class _Work:
     images: Images
     recipe: Recipe
     keys: NDArray[np.uint8]
+    later: Sequence[str] = ()
     unreadable: dict[int, str] = field(default_factory=dict)
     forwarded: int = 0
     timings: dict[str, float] = field(
@@ -162,6 +169,7 @@ class _Work:
 
             with self.timed("load"):
                 self.backbone = load_backbone(self.recipe)
+            Thread(target=_import, args=[self.later]).start()  # the backbone leaves a core half idle
         return self.backbone
 
     @contextlib.contextmanager
@@ -172,6 +180,12 @@ class _Work:
             yield
         finally:
             self.timings[what] += time.perf_counter() - began
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        with contextlib.suppress(ImportError):  # who needs it will say so
+            import_module(module)
 
 
 def _cached_first(work: _Work, rows: Rows, store: Store, advance: Callable[[int], None]) -> Rows:

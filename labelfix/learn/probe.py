@@ -116,7 +116,8 @@ def train(
     count, width, F, K = len(rows), features.shape[1], recipe.folds, classes
     mean, scale = _standardisation(features, rows)
     centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
-    target, fold = torch.from_numpy(labels.astype(np.int64)).to(device), torch.from_numpy(folds).to(device)
+    target = torch.from_numpy(labels.astype(np.int64)).to(device)
+    teaches = torch.from_numpy((folds[:, None] != np.arange(F)).astype(np.float32)).to(device)  # [n, F]
     generator = torch.Generator().manual_seed(recipe.seed)
     batch = batch_size(count, recipe.probe_batch)
     peak = recipe.learning_rate if recipe.learning_rate is not None else learning_rate(count, width)
@@ -143,7 +144,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: schedule_share(done + 1, total))
     held_weight = np.empty((len(stops), F, width, K), np.float16)
     held_bias = np.empty((len(stops), F, K), np.float32)
-    numbers = torch.arange(F, device=device)
+    minus_one = -torch.ones(1, 1, 1, device=device)
     step = 0
     with progress.stage("train", total, "steps") as advance:
         for _ in range(recipe.epochs):
@@ -151,10 +152,11 @@ def train(
             for start in range(0, count, batch):
                 picked = np.sort(order[start : start + batch])  # ascending: kinder to memory-mapped features
                 at = torch.from_numpy(picked).to(device)
-                x = standardised(picked) if held is None else held[at]
+                x = standardised(picked) if held is None else held.index_select(0, at)
                 p = torch.softmax(torch.addmm(bias, x, weight).view(-1, F, K), dim=2)
-                p[torch.arange(len(picked), device=device), :, target[at]] -= 1.0
-                p *= (fold[at][:, None] != numbers)[:, :, None] / len(picked)
+                given = target.index_select(0, at)[:, None, None].expand(-1, F, 1)
+                p.scatter_add_(2, given, minus_one.expand_as(given))
+                p *= teaches.index_select(0, at)[:, :, None] / len(picked)
                 residual = p.view(-1, F * K)
                 weight.grad, bias.grad = x.T @ residual, residual.sum(dim=0)
                 optimiser.step()

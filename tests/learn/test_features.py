@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -258,6 +259,17 @@ def test_when_all_is_cached_not_even_timm_is_imported(folder: Folder, tmp_path: 
     run(folder, tmp_path / "cache")
     arguments = [str(tmp_path / "images"), str(tmp_path / "cache")]
     subprocess.run([sys.executable, "-c", WITHOUT_TIMM, *arguments], check=True)
+
+
+def test_what_comes_later_is_imported_meanwhile_and_what_is_missing_is_left_to_its_user(
+    small: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = ["labelfix_of_another_age", "colorsys"]
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    extract(folder, np.arange(50), Recipe(small, image_size=32), tmp_path / "cache", Silent(), later)
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(timeout=10)
+    assert "colorsys" in sys.modules
 
 
 def test_a_cache_that_cannot_be_written_says_so(folder: Folder, tmp_path: Path) -> None:
