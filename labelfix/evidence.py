@@ -60,6 +60,27 @@ class EvidenceChunk:
         """Return what rows no head has seen would show: no in-sample block, where there is an out-of-fold one."""
         return self if self.out_of_fold is None else replace(self, in_sample=None)
 
+    def relabelled(self, columns: NDArray[np.intp]) -> EvidenceChunk:
+        """Return what the same rows would show, had they carried the candidate at `columns` [n] for a label.
+
+        Exact but for the one row of the head's training set that nobody sees: no head that judges out of fold has
+        seen the label. The in-sample block is dropped, since its heads have.
+        """
+        n, C = self.candidates.shape
+        order = np.broadcast_to(np.arange(C), (n, C)).copy()
+        order[np.arange(n), columns], order[:, 0] = 0, columns
+
+        def swapped(values: Any) -> Any:
+            return np.take_along_axis(values, order[:, None, :] if values.ndim == 3 else order, axis=-1)
+
+        block, candidates = self.out_of_fold, swapped(self.candidates)
+        if block is not None:
+            block = Trajectories(swapped(block.log_p), swapped(block.margin), block.entropy)
+        votes = None if self.votes is None else swapped(self.votes)
+        return replace(
+            self, labels=candidates[:, 0].copy(), candidates=candidates, in_sample=None, out_of_fold=block, votes=votes
+        )  # fmt: skip
+
     @property
     def blocks(self) -> tuple[Trajectories | None, Trajectories | None]:
         """The two trajectory blocks, in-sample first."""

@@ -114,8 +114,8 @@ def scan(
             folds[evidence.rows] = evidence.folds
         shares = evidence.heads.progress.tolist() if evidence.heads is not None else [1.0]
         recorder.write(run.trajectories, manifest.ids, folds, shares)
-        slack = states[next(iter(states))].settings.get("rate_slack")
-        table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, slack)
+        settings = states[next(iter(states))].settings
+        table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, settings)
         versions = {name: version(name) for name in VERSIONS}
         meta = identity | {"schema": SCHEMA, "classes": list(manifest.classes), "versions": versions}
         findings = Findings(table, meta | {"estimated_errors": estimate})

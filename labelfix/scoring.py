@@ -114,9 +114,12 @@ def _support(
 
 
 def tabulate(
-    manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, slack: float | None
+    manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, settings: Mapping[str, Any]
 ) -> tuple[pa.Table, dict[str, float]]:
-    """Build the findings table in manifest order, and the estimated error rate."""
+    """Build the findings table in manifest order, and the estimated error rate.
+
+    `settings` are those of the primary corrector's state: `rate_slack` and `flag_share` are used where it has them.
+    """
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
     assert primary.suspicion is not None
@@ -125,14 +128,15 @@ def tabulate(
     trusted = manifest.trusted[scored.rows] if manifest.trusted is not None else np.zeros(len(given), bool)
     suspicion[trusted] = 0.0
     order_by[trusted] = -np.inf
-    estimate = error_rate(suspicion[~trusted], DEFAULT_SLACK if slack is None else slack)
+    estimate = error_rate(suspicion[~trusted], settings.get("rate_slack", DEFAULT_SLACK))
 
     suggested, confidence = primary.suggested(given)
     confidence[trusted] = 0.0
     order = np.argsort(-order_by, kind="stable")
     rank = np.empty(len(given), np.int32)
     rank[order] = np.arange(1, len(given) + 1)
-    flagged = (rank <= round(float(suspicion.sum()))) & ~trusted
+    expected, precise = float(suspicion.sum()), settings.get("flag_share", 1.0) * len(given)
+    flagged = (rank <= round(min(expected, precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
     fix = flagged & (confidence - p_given > FIX_LEAD)
     likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)

@@ -69,12 +69,12 @@ def test_findings_hold_every_row_of_the_manifest_in_its_order(clothing):
     assert clothing.column("label").tolist() == [row["label"] for row in given]
 
 
-def test_ranks_follow_suspicion_and_as_many_rows_are_flagged_as_errors_are_expected(clothing):
+def test_ranks_follow_suspicion_and_no_more_rows_are_flagged_than_errors_are_expected(clothing):
     suspicion, order = clothing.column("suspicion"), clothing.order()
     assert sorted(clothing.column("rank")) == list(range(1, 601))
     assert (np.diff(suspicion[order]) <= 1e-6).all()
     flagged = clothing.column("is_label_error").astype(bool)
-    assert flagged.sum() == round(float(suspicion.sum()))
+    assert 10 < flagged.sum() <= round(float(suspicion.sum()))
     assert flagged[order[: flagged.sum()]].all()
     assert (clothing.column("suggested") != clothing.column("label")).all()
     assert all(clothing.column("reason")[flagged])
@@ -282,8 +282,9 @@ def test_a_whole_patient_with_one_wrong_label_is_found_only_with_groups(plant, m
     grouped = scan(data.path, "grouped", features="x.npy", columns={"group": "patient"})
     (data.path / "n.csv").write_text((data.path / "m.csv").read_text().replace("patient", "note"))
     alone = scan(data.path, "alone", "n.csv", features="x.npy")
-    assert grouped.column("suspicion")[one].min() > 0.5
-    assert alone.column("suspicion")[one].mean() < 0.4
+    suspicion, before = grouped.column("suspicion"), alone.column("suspicion")
+    assert suspicion[one].min() > 5 * np.delete(suspicion, one).max()
+    assert suspicion[one].min() > 2 * before[one].mean()
 
 
 def test_trusted_rows_are_never_suspects(planted, monkeypatch):

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from labelfix.benchmarking.opponents import Opinion, opinion_of
 from labelfix.correctors.building import sparse
-from labelfix.correctors.tmlc import SAMPLE
 from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Silent
 from labelfix.scoring import Scored
 from labelfix.tmlc import perception
 from labelfix.tmlc.bank import Lesson
+from labelfix.tmlc.judgement import SAMPLE
 from labelfix.tmlc.metatrain import fit
 from labelfix.tmlc.net import BATCH
 
@@ -73,7 +73,7 @@ def ceiling(
     )  # fmt: skip
     nothing = np.full(len(at), np.nan, np.float32)
     scored = Scored(where, {"ceiling": said}, nothing, nothing)
-    return opinion_of(scored, evidence, rows, None, time.perf_counter() - began)
+    return opinion_of(scored, evidence, rows, {}, time.perf_counter() - began)
 
 
 def halves(evidence: Replay, seed: int) -> NDArray[np.bool_]:

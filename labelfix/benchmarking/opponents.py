@@ -7,7 +7,7 @@ scores get a level and flags come by the same rule. None is shown the truth.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -182,7 +182,7 @@ def judge(name: str, corrector: Corrector, evidence: Replay, rows: Manifest) -> 
     states = scoring.fit(evidence, {name: corrector})
     scored = scoring.score(evidence, {name: corrector}, states, lambda _: None)
     seconds = time.perf_counter() - began
-    said = opinion_of(scored, evidence, rows, states[name].settings.get("rate_slack"), seconds)
+    said = opinion_of(scored, evidence, rows, states[name].settings, seconds)
     return blindly(said, rows.labels) if name == ArgmaxDisagreement.name else said
 
 
@@ -193,7 +193,7 @@ def blindly(opinion: Opinion, given: Ints) -> Opinion:
 
 
 def opinion_of(
-    scored: Scored, evidence: Replay, rows: Manifest, slack: float | None, seconds: float
+    scored: Scored, evidence: Replay, rows: Manifest, settings: Mapping[str, Any], seconds: float
 ) -> Opinion:
     """Turn the correction of the one method in `scored` into an opinion, by the rules of a scan."""
     ((name, correction),) = scored.corrections.items()
@@ -210,7 +210,7 @@ def opinion_of(
     facts = RowFacts(
         np.full(n, "scored", object), np.full(n, "", object), np.zeros(n, bool), np.full(n, -1, np.int64)
     )
-    table, rate = scoring.tabulate(rows, replace(scored, rows=at), facts, evidence.epochs, slack)
+    table, rate = scoring.tabulate(rows, replace(scored, rows=at), facts, evidence.epochs, settings)
     flagged = table.column("is_label_error").to_numpy()
     if correction.is_issue is not None:
         flagged = ordered(correction.is_issue)

@@ -1,7 +1,8 @@
 """Level: raw scores of other methods become probabilities on the target, without any truth.
 
 The confident joint (Northcutt et al. 2021, §3.1) says of each row whether a class other than the given one is
-confidently preferred out of fold; isotonic regression of that on the score gives the level and keeps order.
+confidently preferred out of fold; isotonic regression of that on the score gives the shape and keeps order. Labels
+known to be wrong say how much of it to believe.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from labelfix.correctors.interface import Corrector
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
-from labelfix.tmlc.calibrate import confidently_other
+from labelfix.tmlc import known_wrong
+from labelfix.tmlc.calibrate import confidently_other, joint_rate
 from labelfix.trajectories import Floats
 
 KNOTS = 256
+COMPARED = 4_096
+"""Rows that are also scored with labels known to be wrong."""
 
 
 def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
@@ -34,13 +38,18 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
         scores.append(corrector.score(state, rows).score)
         assert rows.probabilities is not None
         wrong.append(confidently_other(rows.probabilities, rows.labels, thresholds))
-    score = np.concatenate(scores)
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, np.concatenate(wrong))
+    score, other = np.concatenate(scores), np.concatenate(wrong)
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, other)
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
+    p = fitted.predict(x)
+    known = known_wrong.compare(lambda rows: corrector.score(state, rows).score, evidence.sample(COMPARED))
+    if known is not None and other.any():
+        share = float(other.mean())
+        p = (p * joint_rate(share, known.share) / share).clip(0.0, 1.0)
     return dataclasses.replace(
         state,
-        arrays=state.arrays
-        | {"level.score": x.astype(np.float32), "level.p": fitted.predict(x).astype(np.float32)},
+        arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": p.astype(np.float32)},
+        settings=state.settings | ({} if known is None else dataclasses.asdict(known)),
     )
 
 

@@ -6,16 +6,13 @@ Building it is resumable, and its task t depends on the seed and t only. Fits re
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from labelfix.learn import neighbours, probe
 from labelfix.learn.features import Features
@@ -26,6 +23,7 @@ from labelfix.rundir import writing
 from labelfix.tmlc import perception
 from labelfix.tmlc.memorising import memorised
 from labelfix.tmlc.sources import CleanSet, Task, draw_task
+from labelfix.tmlc.spreading import spread
 
 ROWS = 256
 REGIMES = {"probe": 0.83, "probabilities": 0.1, "memorised": 0.07}
@@ -136,19 +134,8 @@ def build_bank(
     bank.mkdir(parents=True, exist_ok=True)
     missing = [t for t in range(tasks) if not _lesson_path(bank, t).exists()]
     work = partial(_build_one, list(clean), bank, seed)
-    context = multiprocessing.get_context("spawn")
-    with (
-        progress.stage("bank", len(missing), "tasks") as advance,
-        context.Pool(processes, _one_thread) as pool,
-    ):
-        for _ in pool.imap_unordered(work, missing):
-            advance(1)
-
-
-def _one_thread() -> None:
-    # Also those of numpy and faiss: threads that wait for each other in turns are ten times slower.
-    threadpool_limits(1)
-    torch.set_num_threads(1)
+    for _ in spread(work, missing, "bank", progress, processes):
+        pass
 
 
 def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> None:

@@ -34,6 +34,15 @@ def confident_share(p: NDArray[np.floating[Any]], labels: NDArray[np.int32]) -> 
     return float(confidently_other(p, labels, thresholds).mean())
 
 
+def joint_rate(confident: float, known_wrong: float) -> float:
+    """Return the error rate that two views agree on: their geometric mean.
+
+    `confident_share` counts hard rows too, and is too high where few labels are wrong; `known_wrong.compare` misses
+    errors milder than its own, and is too low. Measured (examples/benchmarks/LOG.md), the mean is nearer than either.
+    """
+    return float(np.sqrt((confident + SMALL) * (known_wrong + SMALL)) - SMALL)
+
+
 def error_rate(suspicion: NDArray[np.float32], slack: float = DEFAULT_SLACK) -> dict[str, float]:
     """Return rate, low and high of the share of wrong labels among rows with these probabilities [n].
 

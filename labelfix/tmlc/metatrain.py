@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,11 +16,13 @@ from labelfix.errors import UsageError
 from labelfix.progress import Progress
 from labelfix.tmlc import perception
 from labelfix.tmlc.bank import Lesson, build_bank, load_bank
-from labelfix.tmlc.calibrate import calibration_error, measured_slack
+from labelfix.tmlc.examining import examine, is_late, late_sources
 from labelfix.tmlc.net import TMLCNet, save_net
 from labelfix.tmlc.sources import CleanSet
 
 STEPS = 2500
+FEWEST = 4
+"""Fresh tasks for the card at least; one for sixteen of the bank otherwise."""
 ROWS_A_STEP = 96
 TASKS_A_STEP = 4
 DROPOUT = (
@@ -124,7 +125,7 @@ def meta_train(
     """Build the bank (or continue it), fit, write weights with their model card; returns the card.
 
     The scores in the card are measured on sources that a fit has not seen: sources are parted into two halves, and
-    the tasks of each are judged by a net fitted on the other. Raises UsageError for fewer than ten tasks.
+    fresh tasks of each are judged by a net fitted on the other. Raises UsageError for fewer than ten tasks.
     """
     if tasks < 10:
         raise UsageError(
@@ -133,12 +134,13 @@ def meta_train(
     started = time.time()
     build_bank(clean, bank, seed, tasks, progress)
     lessons = load_bank(bank, tasks)
-    second = second_half(lessons)
-    suspicions: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * tasks
-    for half in (second, ~second):
-        net = fit([lessons[at] for at in np.flatnonzero(~half)], seed, progress, steps)
-        for at in np.flatnonzero(half):
-            suspicions[at] = judge(net, lessons[at])
+    late = late_sources(lessons)
+    sides = np.array([is_late(lesson.source, at, late) for at, lesson in enumerate(lessons)])
+    early_net, late_net = (
+        fit([lessons[at] for at in np.flatnonzero(sides == side)], seed, progress, steps)
+        for side in (False, True)
+    )
+    found = examine((early_net, late_net), late, clean, seed, max(FEWEST, tasks // 16), progress)
     net = fit(lessons, seed, progress, steps)
     card = {
         "sources": sorted({lesson.source for lesson in lessons}),
@@ -149,46 +151,7 @@ def meta_train(
         "command": command,
         "seconds": round(time.time() - started),
         "torch": torch.__version__,
-        **examine(suspicions, lessons),
+        **found,
     }
     save_net(net, card, out)
     return card
-
-
-def second_half(lessons: Sequence[Lesson]) -> NDArray[np.bool_]:
-    """Part lessons [T] by source, in the order of their names, so that sets of one maker stay together; generated
-    ones alternate."""
-    names = sorted({lesson.source for lesson in lessons} - {"generated"})
-    late = set(names[len(names) // 2 :])
-    return np.array(
-        [
-            at % 2 == 1 if lesson.source == "generated" else lesson.source in late
-            for at, lesson in enumerate(lessons)
-        ]
-    )
-
-
-def judge(net: TMLCNet, lesson: Lesson) -> NDArray[np.float32]:
-    """Return the suspicion [n] that a net has of a lesson's rows."""
-    with torch.inference_mode():
-        sequence, static = torch.from_numpy(lesson.sequence).float(), torch.from_numpy(lesson.static).float()
-        posterior: NDArray[np.float32] = net(sequence, static, lesson.others)[:, 0].exp().numpy()
-    return 1.0 - posterior
-
-
-def examine(suspicions: Sequence[NDArray[np.float32]], lessons: Sequence[Lesson]) -> dict[str, Any]:
-    """Score suspicions of lessons that the judging net was not fitted on: ranking, calibration, slack of rates."""
-    from sklearn.metrics import average_precision_score
-
-    wrongs = [lesson.target != 0 for lesson in lessons]
-    precisions = [average_precision_score(w, s) for s, w in zip(suspicions, wrongs, strict=True) if w.any()]
-    estimated = np.array([s.mean(dtype=np.float64) for s in suspicions])
-    true = np.array([w.mean() for w in wrongs])
-    return {
-        "unseen_source_tasks": len(lessons),
-        "unseen_source_average_precision": round(float(np.mean(precisions)), 4) if precisions else None,
-        "unseen_source_calibration_error": round(
-            calibration_error(np.concatenate(suspicions), np.concatenate(wrongs)), 4
-        ),
-        "rate_slack": round(measured_slack(estimated, true), 4),
-    }

@@ -1,0 +1,87 @@
+"""Judgement: what the net's verdicts on one target rest on, fitted on its training rows; then any row's posterior.
+
+The in-sample block is withheld from the net. How far heads learn errors by heart depends on rows per feature, which
+source tasks cover badly: measured on held-out sets (examples/benchmarks/LOG.md), the net ranks better without, and the
+blend takes from that block what is robust. Unseen rows have none, and are scored by the net just as training rows are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.evidence import Evidence, EvidenceChunk
+from labelfix.tmlc import known_wrong, perception
+from labelfix.tmlc.blend import Blend
+from labelfix.tmlc.calibrate import confident_share, joint_rate
+from labelfix.tmlc.known_wrong import KnownWrong
+from labelfix.tmlc.net import TMLCNet
+from labelfix.trajectories import Floats
+
+SAMPLE = 20_000
+"""Rows that percentiles and medians are taken from; counts are of all rows."""
+BLENDED = 4_096
+"""Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Statistics of training rows, as small as perception's."""
+
+    norms: perception.Norms
+    blend: Blend
+    known: KnownWrong | None
+    """None where nothing was learnt out of fold."""
+
+    @classmethod
+    def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
+        """Fit norms and blend; the level joins two estimates of the error rate where both can be made."""
+        counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
+        sample = evidence.sample(SAMPLE)
+        norms = perception.fit(sample.as_unseen(), counts, evidence.epochs)
+        some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
+        log_odds = _log_odds(net.posterior(some.as_unseen(), norms))
+        blend = Blend.fit(log_odds, some)
+        known = known_wrong.compare(lambda rows: blend(_log_odds(net.posterior(rows, norms)), rows), some)
+        if known is not None and sample.probabilities is not None:
+            share = confident_share(sample.probabilities, sample.labels)
+            blend = Blend.fit(log_odds, some, joint_rate(share, known.share))
+        return cls(norms, blend, known)
+
+    def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
+        """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
+        log_q = net.posterior(rows.as_unseen(), self.norms)  # [n, C + 1]
+        score = self.blend(_log_odds(log_q), rows)
+        right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
+        others = (
+            log_q[:, 1:-1] - np.logaddexp.reduce(log_q[:, 1:], axis=1)[:, None] + (right + score)[:, None]
+        )
+        return score, np.exp(np.concatenate([right[:, None], others], axis=1))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays for a State."""
+        return self.norms.arrays()
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values for a State."""
+        known = {} if self.known is None else asdict(self.known)
+        return {
+            "vote_level": self.norms.vote_level,
+            "epochs": self.norms.epochs,
+            "blend": self.blend.to_dict(),
+        } | known
+
+    @classmethod
+    def of(cls, arrays: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Self:
+        """Undo `arrays` and `settings`, for scoring."""
+        norms = perception.Norms.from_arrays(arrays, settings["vote_level"], settings["epochs"])
+        known = KnownWrong(settings["share"], settings["flag_share"]) if "share" in settings else None
+        return cls(norms, Blend.from_dict(settings["blend"]), known)
+
+
+def _log_odds(log_q: Floats) -> Floats:
+    """Of the given label being wrong [n], from log-posteriors [n, C + 1] of which it is the first."""
+    return np.asarray(np.logaddexp.reduce(log_q[:, 1:], axis=1) - log_q[:, 0])

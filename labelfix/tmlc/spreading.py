@@ -1,0 +1,34 @@
+"""Tasks spread over processes of one thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from labelfix.progress import Progress
+
+T = TypeVar("T")
+
+
+def spread(
+    work: Callable[[int], T], numbers: Sequence[int], stage: str, progress: Progress, processes: int
+) -> Iterator[T]:
+    """Yield what `work` makes of each task number, in their order; `work` and its results are pickled."""
+    context = multiprocessing.get_context("spawn")
+    with (
+        progress.stage(stage, len(numbers), "tasks") as advance,
+        context.Pool(processes, _one_thread) as pool,
+    ):
+        for made in pool.imap(work, numbers):
+            advance(1)
+            yield made
+
+
+def _one_thread() -> None:
+    # Also those of numpy and faiss: threads that wait for each other in turns are ten times slower.
+    threadpool_limits(1)
+    torch.set_num_threads(1)
