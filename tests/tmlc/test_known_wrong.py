@@ -1,4 +1,4 @@
-"""Labels known to be wrong tell how many of the given ones look like them: few on hard clean data, most where planted."""
+"""Labels known to be wrong tell how many given ones look like them: few on hard clean data, most where planted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def compared(rate: float, spread: float) -> tuple[KnownWrong, float, float]:
     """Return what was found on 3,000 rows, the share of confident disagreement, and the true rate."""
     rng = np.random.default_rng(3)
     truth = rng.integers(0, CLASSES, 3000).astype(np.int32)
-    x = (2.5 * rng.normal(size=(CLASSES, 16))[truth] + spread * rng.normal(size=(3000, 16))).astype(np.float32)
+    x = (2.5 * rng.normal(size=(CLASSES, 16))[truth] + spread * rng.normal(size=(3000, 16))).astype(
+        np.float32
+    )
     given = FAMILIES["similarity"](x, truth, CLASSES, rate, rng) if rate else truth
     sample = evidence_of(Task(x, truth, given.astype(np.int32), CLASSES, "", ""), Recipe()).sample(3000)
     assert sample.probabilities is not None
