@@ -56,6 +56,12 @@ class EvidenceChunk:
 
         return EvidenceChunk(**{name: some(value) for name, value in vars(self).items()})
 
+    def untrusted(self) -> EvidenceChunk:
+        """Return the rows whose label is not known to be right; all rows where none is left."""
+        if self.trusted is None or self.trusted.all():
+            return self
+        return self.take(np.flatnonzero(~self.trusted))
+
     def as_unseen(self) -> EvidenceChunk:
         """Return what rows no head has seen would show: no in-sample block, where there is an out-of-fold one."""
         return self if self.out_of_fold is None else replace(self, in_sample=None)

@@ -118,7 +118,7 @@ def tabulate(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate.
 
-    `settings` are those of the primary corrector's state: `rate_slack` and `flag_share` are used where it has them.
+    `settings` are those of the primary corrector's state: `rate_slack` and `known_wrong` are used where it has them.
     """
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
@@ -135,7 +135,11 @@ def tabulate(
     order = np.argsort(-order_by, kind="stable")
     rank = np.empty(len(given), np.int32)
     rank[order] = np.arange(1, len(given) + 1)
-    expected, precise = float(suspicion.sum()), settings.get("flag_share", 1.0) * len(given)
+    known = settings.get("known_wrong")
+    expected, precise = (
+        float(suspicion.sum()),
+        len(given) if known is None else known["flag_share"] * len(given),
+    )
     flagged = (rank <= round(min(expected, precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
     fix = flagged & (confidence - p_given > FIX_LEAD)

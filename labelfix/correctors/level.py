@@ -34,7 +34,7 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
         np.add.at(total, rows.labels, _own(rows))
     thresholds = np.where(total > 0, total / count, 1.0)
     scores, wrong = [], []
-    for rows in evidence.chunks():
+    for rows in (chunk.untrusted() for chunk in evidence.chunks()):
         scores.append(corrector.score(state, rows).score)
         assert rows.probabilities is not None
         wrong.append(confidently_other(rows.probabilities, rows.labels, thresholds))
@@ -42,14 +42,16 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, other)
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
     p = fitted.predict(x)
-    known = known_wrong.compare(lambda rows: corrector.score(state, rows).score, evidence.sample(COMPARED))
+    known = known_wrong.compare(
+        lambda rows: corrector.score(state, rows).score, evidence.sample(COMPARED).untrusted()
+    )
     if known is not None and other.any():
         share = float(other.mean())
         p = (p * joint_rate(share, known.share) / share).clip(0.0, 1.0)
     return dataclasses.replace(
         state,
         arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": p.astype(np.float32)},
-        settings=state.settings | ({} if known is None else dataclasses.asdict(known)),
+        settings=state.settings | {"known_wrong": None if known is None else dataclasses.asdict(known)},
     )
 
 

@@ -25,13 +25,19 @@ def confidently_other(
     return np.asarray((confident.max(axis=1) > 0) & (confident.argmax(axis=1) != labels))
 
 
-def confident_share(p: NDArray[np.floating[Any]], labels: NDArray[np.int32]) -> float:
-    """Return the share of rows that are confidently of another class: an estimate of the error rate without truth."""
+def confident_share(
+    p: NDArray[np.floating[Any]], labels: NDArray[np.int32], trusted: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the share of rows that are confidently of another class: an estimate of the error rate without truth.
+
+    Rows that are `trusted` set thresholds with the others, but are not counted.
+    """
     own = p[np.arange(len(labels)), labels]
     counts = np.bincount(labels, minlength=p.shape[1])
     total = np.bincount(labels, own, minlength=p.shape[1])
     thresholds = np.where(counts > 0, total / np.maximum(counts, 1), 1.0)
-    return float(confidently_other(p, labels, thresholds).mean())
+    other = confidently_other(p, labels, thresholds)
+    return float(other.mean() if trusted is None or trusted.all() else other[~trusted].mean())
 
 
 def joint_rate(confident: float, known_wrong: float) -> float:

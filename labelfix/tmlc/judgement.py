@@ -43,12 +43,13 @@ class Judgement:
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample.as_unseen(), counts, evidence.epochs)
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
-        log_odds = _log_odds(net.posterior(some.as_unseen(), norms))
-        blend = Blend.fit(log_odds, some)
-        known = known_wrong.compare(lambda rows: blend(_log_odds(net.posterior(rows, norms)), rows), some)
+        asked = some.untrusted()
+        log_odds = _log_odds(net.posterior(asked.as_unseen(), norms))
+        blend = Blend.fit(log_odds, asked)
+        known = known_wrong.compare(lambda rows: blend(_log_odds(net.posterior(rows, norms)), rows), asked)
         if known is not None and sample.probabilities is not None:
-            share = confident_share(sample.probabilities, sample.labels)
-            blend = Blend.fit(log_odds, some, joint_rate(share, known.share))
+            share = confident_share(sample.probabilities, sample.labels, sample.trusted)
+            blend = Blend.fit(log_odds, asked, joint_rate(share, known.share))
         return cls(norms, blend, known)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
@@ -67,18 +68,18 @@ class Judgement:
 
     def settings(self) -> dict[str, Any]:
         """Plain values for a State."""
-        known = {} if self.known is None else asdict(self.known)
         return {
             "vote_level": self.norms.vote_level,
             "epochs": self.norms.epochs,
             "blend": self.blend.to_dict(),
-        } | known
+            "known_wrong": None if self.known is None else asdict(self.known),
+        }
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Self:
         """Undo `arrays` and `settings`, for scoring."""
         norms = perception.Norms.from_arrays(arrays, settings["vote_level"], settings["epochs"])
-        known = KnownWrong(settings["share"], settings["flag_share"]) if "share" in settings else None
+        known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
         return cls(norms, Blend.from_dict(settings["blend"]), known)
 
 

@@ -49,8 +49,7 @@ def compare(
     own = np.sort(score(rows.as_unseen()))
     wrong = np.sort(score(rows.relabelled(_other_labels(rows, seed))))
     thresholds = np.quantile(wrong, LEVELS)
-    above = 1.0 - np.searchsorted(own, thresholds, side="right") / len(own)
-    wrong_above = 1.0 - np.searchsorted(wrong, thresholds, side="right") / len(wrong)
+    above, wrong_above = _above(own, thresholds), _above(wrong, thresholds)
     counted = wrong_above > 0  # ties may leave none
     if not counted.any():
         return KnownWrong(1.0, 1.0)
@@ -59,6 +58,11 @@ def compare(
     share = min(1.0, ratio / (1.0 + CORRECTED * ratio))
     precise = counted & (share * wrong_above >= WANTED_PRECISION * above)
     return KnownWrong(share, float(above[precise].max(initial=0.0)))
+
+
+def _above(scores: Floats, thresholds: Floats) -> NDArray[np.float64]:
+    """Return the share of sorted scores above each threshold."""
+    return np.asarray(1.0 - np.searchsorted(scores, thresholds, side="right") / len(scores))
 
 
 def _other_labels(rows: EvidenceChunk, seed: int) -> NDArray[np.intp]:
