@@ -1,8 +1,6 @@
 """Judgement: what the net's verdicts on one target rest on, fitted on its training rows; then any row's posterior.
 
-The in-sample block is withheld from the net. How far heads learn errors by heart depends on rows per feature, which
-source tasks cover badly: measured on held-out sets (examples/benchmarks/LOG.md), the net ranks better without, and the
-blend takes from that block what is robust. Unseen rows have none, and are scored by the net just as training rows are.
+Unseen rows have no in-sample block: they are judged as training rows are when it is withheld.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.tmlc import known_wrong, perception
-from labelfix.tmlc.blend import Blend
+from labelfix.tmlc.blend import Blend, distance
 from labelfix.tmlc.calibrate import confident_share, joint_rate
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.net import TMLCNet
@@ -25,6 +23,9 @@ SAMPLE = 20_000
 """Rows that percentiles and medians are taken from; counts are of all rows."""
 BLENDED = 4_096
 """Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
+
+LEAST = -60.0
+"""Stands for the logarithm of nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,26 +42,33 @@ class Judgement:
         """Fit norms and blend; the level joins two estimates of the error rate where both can be made."""
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
-        norms = perception.fit(sample.as_unseen(), counts, evidence.epochs)
+        norms = perception.fit(sample, counts, evidence.epochs)
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
         asked = some.untrusted()
-        log_odds = _log_odds(net.posterior(asked.as_unseen(), norms))
-        blend = Blend.fit(log_odds, asked)
-        known = known_wrong.compare(lambda rows: blend(_log_odds(net.posterior(rows, norms)), rows), asked)
+        withheld = _log_odds(net.posterior(asked.as_unseen(), norms))
+        whole = _log_odds(net.posterior(asked, norms)) if distance(asked) else None
+        blend = Blend.fit(withheld, whole, asked)
+        known = known_wrong.compare(
+            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked
+        )
         if known is not None and sample.probabilities is not None:
             share = confident_share(sample.probabilities, sample.labels, sample.trusted)
-            blend = Blend.fit(log_odds, asked, joint_rate(share, known.share))
+            blend = Blend.fit(withheld, whole, asked, joint_rate(share, known.share))
         return cls(norms, blend, known)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
-        log_q = net.posterior(rows.as_unseen(), self.norms)  # [n, C + 1]
-        score = self.blend(_log_odds(log_q), rows)
+        withheld = net.posterior(rows.as_unseen(), self.norms)  # [n, C + 1]
+        if self.blend.whole and rows.in_sample is not None:
+            whole = net.posterior(rows, self.norms)
+            score = self.blend(_log_odds(withheld), _log_odds(whole), rows)
+            share = np.float32(self.blend.whole)
+            log_q = (1 - share) * np.maximum(withheld, LEAST) + share * np.maximum(whole, LEAST)
+        else:
+            score, log_q = self.blend(_log_odds(withheld), None, rows), withheld
         right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
-        others = (
-            log_q[:, 1:-1] - np.logaddexp.reduce(log_q[:, 1:], axis=1)[:, None] + (right + score)[:, None]
-        )
-        return score, np.exp(np.concatenate([right[:, None], others], axis=1))
+        others = log_q[:, 1:-1] - np.logaddexp.reduce(log_q[:, 1:], axis=1)[:, None]
+        return score, np.exp(np.concatenate([right[:, None], others + (right + score)[:, None]], axis=1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a State."""

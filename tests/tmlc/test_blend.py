@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelfix.evidence import EvidenceChunk
-from labelfix.tmlc.blend import Blend
+from labelfix.tmlc.blend import Blend, distance
 from labelfix.trajectories import Trajectories
 
 
@@ -31,7 +31,7 @@ def sigmoid(values: np.ndarray) -> np.ndarray:
 def test_level_and_spread_stay_as_the_net_had_them(missing: str | None) -> None:
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
     seen = rows() if missing is None else dataclasses.replace(rows(), **{missing: None})
-    blended = Blend.fit(log_odds, seen)(log_odds, seen)
+    blended = Blend.fit(log_odds, None, seen)(log_odds, None, seen)
     assert sigmoid(blended).mean() == pytest.approx(sigmoid(log_odds).mean(), abs=1e-3)
     assert blended.std() == pytest.approx(log_odds.std(), rel=1e-3)
 
@@ -39,8 +39,8 @@ def test_level_and_spread_stay_as_the_net_had_them(missing: str | None) -> None:
 def test_rows_that_the_net_cannot_tell_apart_are_ordered_by_the_margin() -> None:
     seen = rows()
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
-    blend = Blend.fit(log_odds, seen)
-    order = np.argsort(blend(np.zeros(400, np.float32), seen))
+    blend = Blend.fit(log_odds, None, seen)
+    order = np.argsort(blend(np.zeros(400, np.float32), None, seen))
     mean_margin = seen.in_sample.margin[:, :, 0].mean(axis=1)
     np.testing.assert_array_equal(order, np.argsort(-mean_margin))
 
@@ -48,10 +48,10 @@ def test_rows_that_the_net_cannot_tell_apart_are_ordered_by_the_margin() -> None
 def test_unseen_rows_are_blended_by_the_out_of_fold_margin_and_not_normalised_by_themselves() -> None:
     seen = rows()
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
-    blend = Blend.from_dict(Blend.fit(log_odds, seen).to_dict())
+    blend = Blend.from_dict(Blend.fit(log_odds, None, seen).to_dict())
     batch = dataclasses.replace(seen, in_sample=None)
-    whole = blend(log_odds, batch)
-    half = blend(log_odds[:200], batch.take(np.arange(200)))
+    whole = blend(log_odds, None, batch)
+    half = blend(log_odds[:200], None, batch.take(np.arange(200)))
     np.testing.assert_array_equal(whole[:200], half)
     np.testing.assert_allclose(sigmoid(whole).mean(), sigmoid(log_odds).mean(), atol=1e-3)
 
@@ -61,13 +61,39 @@ def test_equal_margins_change_nothing() -> None:
     flat = np.zeros_like(seen.in_sample.margin)
     seen = dataclasses.replace(seen, in_sample=dataclasses.replace(seen.in_sample, margin=flat))
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
-    np.testing.assert_allclose(Blend.fit(log_odds, seen)(log_odds, seen), log_odds, atol=1e-3)
+    np.testing.assert_allclose(Blend.fit(log_odds, None, seen)(log_odds, None, seen), log_odds, atol=1e-3)
 
 
 def test_the_level_is_the_rate_asked_for() -> None:
     seen = rows()
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
     for rate in (0.0, 0.05, 0.4):
-        assert sigmoid(Blend.fit(log_odds, seen, rate)(log_odds, seen)).mean() == pytest.approx(
+        assert sigmoid(Blend.fit(log_odds, None, seen, rate)(log_odds, None, seen)).mean() == pytest.approx(
             rate, abs=1e-3
         )
+
+
+def test_the_farther_the_blocks_the_more_the_reading_of_both_counts() -> None:
+    seen = rows()
+    random = np.random.default_rng(1)
+    withheld, whole = random.normal(-2, 2, (2, 400)).astype(np.float32)
+
+    def blind(worse: float) -> EvidenceChunk:
+        block = seen.out_of_fold
+        return dataclasses.replace(seen, out_of_fold=dataclasses.replace(block, margin=block.margin - worse))
+
+    def agreement(rows: EvidenceChunk) -> float:
+        blend = Blend.from_dict(Blend.fit(withheld, whole, rows).to_dict())
+        return float(np.corrcoef(blend(withheld, whole, rows), whole)[0, 1])
+
+    assert distance(blind(0.0)) < 0.1
+    assert distance(blind(1.0)) < distance(blind(4.0)) == 1.0
+    assert agreement(blind(0.0)) < agreement(blind(1.0)) < agreement(blind(4.0))
+
+
+def test_where_no_block_differs_the_reading_of_both_is_not_missed() -> None:
+    seen = rows()
+    same = dataclasses.replace(seen, in_sample=seen.out_of_fold)
+    withheld, whole = np.random.default_rng(1).normal(-2, 2, (2, 400)).astype(np.float32)
+    blend = Blend.fit(withheld, whole, same)
+    np.testing.assert_array_equal(blend(withheld, whole, same), blend(withheld, None, same))
