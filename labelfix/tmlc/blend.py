@@ -24,6 +24,8 @@ SHARE = 0.5
 changes. Where the blocks are far apart it is twice that."""
 FAR = 0.2
 """Blocks are far apart when heads blind to the rows prefer another class for so many rows more than the others do."""
+NEAR = 0.06
+"""Nearer than this, the second reading is not worth its time."""
 MOST = 15.0
 """Log-odds beyond which a row is as good as certain."""
 
@@ -117,7 +119,7 @@ def distance(rows: EvidenceChunk) -> float:
     if rows.in_sample is None or rows.out_of_fold is None:
         return 0.0
     seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
-    return float(np.clip((blind - seen) / FAR, 0.0, 1.0))
+    return float(min((blind - seen) / FAR, 1.0)) if blind - seen >= NEAR else 0.0
 
 
 def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[Any]:
