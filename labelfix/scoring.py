@@ -136,11 +136,9 @@ def tabulate(
     rank = np.empty(len(given), np.int32)
     rank[order] = np.arange(1, len(given) + 1)
     known = settings.get("known_wrong")
-    expected, precise = (
-        float(suspicion.sum()),
-        len(given) if known is None else known["flag_share"] * len(given),
-    )
-    flagged = (rank <= round(min(expected, precise))) & ~trusted
+    asked = int((~trusted).sum())
+    precise = asked if known is None else known["flag_share"] * asked
+    flagged = (rank <= round(min(float(suspicion.sum()), precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
     fix = flagged & (confidence - p_given > FIX_LEAD)
     likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)
