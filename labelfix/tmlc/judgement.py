@@ -62,8 +62,9 @@ class Judgement:
         if self.blend.whole and rows.in_sample is not None:
             whole = net.posterior(rows, self.norms)
             score = self.blend(_log_odds(withheld), _log_odds(whole), rows)
-            share = np.float32(self.blend.whole)
-            log_q = (1 - share) * np.maximum(withheld, LEAST) + share * np.maximum(whole, LEAST)
+            part = self.blend.whole
+            mixed = (1.0 - part) * np.maximum(withheld, LEAST) + part * np.maximum(whole, LEAST)
+            log_q = np.asarray(mixed, np.float32)
         else:
             score, log_q = self.blend(_log_odds(withheld), None, rows), withheld
         right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
