@@ -7,6 +7,7 @@ scores get a level and flags come by the same rule. None is shown the truth.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ OURS = "tmlc"
 BOOTSTRAPS = 2000
 
 
-class _Plain:
+class _Plain(ABC):
     """A score that needs no fit; its soft label is the out-of-fold distribution."""
 
     name: ClassVar[str]
@@ -50,9 +51,9 @@ class _Plain:
         )  # fmt: skip
 
     @staticmethod
+    @abstractmethod
     def of(p: Floats, own: Floats, labels: Ints) -> Floats:
         """Score [n] from probabilities [n, K], those of the given labels [n], and the labels."""
-        raise NotImplementedError  # each score says how
 
     @staticmethod
     def verdict(rows: EvidenceChunk) -> dict[str, Any]:  # noqa: ARG004 (most have none)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -13,16 +14,16 @@ from labelfix.findings import Correction, State
 from labelfix.trajectories import Floats, Trajectories
 
 
-class Dynamics:
+class Dynamics(ABC):
     """A score that is a pure function of the in-sample block (out-of-fold for unseen rows); no state."""
 
     needs: ClassVar[Needs] = Needs(required=frozenset({"trajectories"}))
     name: ClassVar[str]
 
     @staticmethod
+    @abstractmethod
     def of(block: Trajectories) -> Floats:
         """[n] higher is more suspicious."""
-        raise NotImplementedError  # each score says how
 
     def fit(self, evidence: Evidence) -> State:
         """Nothing is fitted."""

@@ -171,7 +171,7 @@ def choose_device(recipe: Recipe) -> torch.device:
     try:
         device = torch.device(recipe.device)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's ways to say "not here"
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         here = ", ".join(["auto", *known])
         raise UsageError(f"device {recipe.device!r} cannot be used; here there are: {here}") from error

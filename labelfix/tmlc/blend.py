@@ -82,7 +82,7 @@ class Blend:
 
         `rate` is the mean probability wanted; None: the net's own.
         """
-        terms = _terms(withheld, whole, rows)
+        terms = _terms(withheld, whole)
         spread = max(float(terms[0].std()), 1e-6)
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         apart = 0.0 if whole is None else distance(rows)
@@ -98,7 +98,7 @@ class Blend:
     def __call__(self, withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> Floats:
         """Return blended log-odds [n]; rows without an in-sample block need no reading of the `whole`."""
         name = "in_sample" if "in_sample" in self.views and rows.in_sample is not None else "out_of_fold"
-        return np.asarray(self.views[name]([*_terms(withheld, whole, rows), _margin(rows, name)]), np.float32)
+        return np.asarray(self.views[name]([*_terms(withheld, whole), _margin(rows, name)]), np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a State."""
@@ -122,9 +122,7 @@ def distance(rows: EvidenceChunk) -> float:
     return float(min((blind - seen) / FAR, 1.0)) if blind - seen >= NEAR else 0.0
 
 
-def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[Any]:
-    if rows.in_sample is None:
-        whole = None
+def _terms(withheld: Floats, whole: Floats | None) -> list[Any]:
     return [
         None if values is None else values.clip(-MOST, MOST).astype(np.float64)
         for values in (withheld, whole)
