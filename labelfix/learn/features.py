@@ -169,7 +169,6 @@ class _Work:
 
             with self.timed("load"):
                 self.backbone = load_backbone(self.recipe)
-            Thread(target=_import, args=[self.later]).start()  # the backbone leaves a core half idle
         return self.backbone
 
     @contextlib.contextmanager
@@ -182,10 +181,25 @@ class _Work:
             self.timings[what] += time.perf_counter() - began
 
 
-def _import(modules: Sequence[str]) -> None:
-    for module in modules:
-        with contextlib.suppress(ImportError):  # who needs it will say so
-            import_module(module)
+@contextlib.contextmanager
+def _importing(modules: Sequence[str]) -> Iterator[None]:
+    """Import modules in a thread, on the core that the backbone leaves half idle; end when it has ended.
+
+    Nobody else may import them meanwhile: two threads inside one package with circular imports end in an
+    error of the interpreter. Nor may a process be forked.
+    """
+
+    def run() -> None:
+        for module in modules:
+            with contextlib.suppress(ImportError):  # who needs it will say so
+                import_module(module)
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _cached_first(work: _Work, rows: Rows, store: Store, advance: Callable[[int], None]) -> Rows:
@@ -213,8 +227,8 @@ def _forward(work: _Work, rows: Rows, store: Store, size: int, advance: Callable
     workers = _workers(work, dataset)
     queued: set[bytes] = set()
     decoding = contextlib.closing(_batches(dataset, work.recipe.batch_size, workers))
-    with decoding as batches, store.writer() as shards:
-        full = _FullBatches(work, shards)
+    with decoding as batches, store.writer() as shards, contextlib.ExitStack() as imports:
+        full = _FullBatches(work, shards, imports)
         while True:
             with work.timed("decode_wait"):
                 batch = next(batches, None)
@@ -239,8 +253,8 @@ def _forward(work: _Work, rows: Rows, store: Store, size: int, advance: Callable
 class _FullBatches:
     """Collects pixels into full batches, sends them through the backbone, and hands on the features."""
 
-    def __init__(self, work: _Work, shards: ShardWriter) -> None:
-        self._work, self._shards = work, shards
+    def __init__(self, work: _Work, shards: ShardWriter, imports: contextlib.ExitStack) -> None:
+        self._work, self._shards, self._imports = work, shards, imports
         self._pixels: list[NDArray[np.uint8]] = []
         self._keys: list[NDArray[np.uint8]] = []
 
@@ -261,6 +275,8 @@ class _FullBatches:
         keys = np.concatenate(self._keys)
         self._pixels, self._keys = ([pixels[count:]], [keys[count:]]) if len(keys) > count else ([], [])
         backbone = self._work.load()
+        if not self._work.forwarded:  # by now the worker processes are there
+            self._imports.enter_context(_importing(self._work.later))
         with self._work.timed("forward"):
             features = backbone(pixels[:count])
         self._work.forwarded += len(features)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -261,15 +260,16 @@ def test_when_all_is_cached_not_even_timm_is_imported(folder: Folder, tmp_path: 
     subprocess.run([sys.executable, "-c", WITHOUT_TIMM, *arguments], check=True)
 
 
-def test_what_comes_later_is_imported_meanwhile_and_what_is_missing_is_left_to_its_user(
-    small: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_comes_later_is_wholly_imported_when_the_features_are_there(
+    workers: int, small: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = ["labelfix_of_another_age", "colorsys"]
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    extract(folder, np.arange(50), Recipe(small, image_size=32), tmp_path / "cache", Silent(), later)
-    for thread in set(threading.enumerate()) - {threading.current_thread()}:
-        thread.join(timeout=10)
-    assert "colorsys" in sys.modules
+    name = f"labelfix_slow_import_{workers}"  # the features of 50 small images are there sooner
+    (tmp_path / f"{name}.py").write_text("import time\ntime.sleep(2)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = Recipe(small, image_size=32, workers=workers)
+    extract(folder, np.arange(50), recipe, tmp_path / "cache", Silent(), ["labelfix_of_another_age", name])
+    assert sys.modules.pop(name).whole
 
 
 def test_a_cache_that_cannot_be_written_says_so(folder: Folder, tmp_path: Path) -> None:
