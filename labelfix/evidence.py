@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.trajectories import Floats, Ints, Trajectories
+from labelfix.trajectories import Floats, Ints, Trajectories, belief
 
 MAX_CANDIDATES = 12
 """The given label and the eleven likeliest others; the rest is pooled as "other"."""
@@ -40,6 +40,9 @@ class EvidenceChunk:
     votes: Floats | None
     """[n, C] share of the nearest labelled neighbours, group-mates and duplicates excluded, per
     candidate, weighted by similarity; sums to at most 1."""
+    reliable_votes: Floats | None
+    """[n, C] the same votes, each also multiplied by how far the heads believe that neighbour's own label, 0 … 1: a
+    neighbourhood under one wrong label votes for it, but is not believed."""
     trusted: NDArray[np.bool_] | None = None
     """[n] the label is known to be right."""
 
@@ -82,10 +85,19 @@ class EvidenceChunk:
         block, candidates = self.out_of_fold, swapped(self.candidates)
         if block is not None:
             block = Trajectories(swapped(block.log_p), swapped(block.margin), block.entropy)
-        votes = None if self.votes is None else swapped(self.votes)
+        votes, reliable = (
+            None if some is None else swapped(some) for some in (self.votes, self.reliable_votes)
+        )
         return replace(
-            self, labels=candidates[:, 0].copy(), candidates=candidates, in_sample=None, out_of_fold=block, votes=votes
+            self, labels=candidates[:, 0].copy(), candidates=candidates, in_sample=None, out_of_fold=block,
+            votes=votes, reliable_votes=reliable,
         )  # fmt: skip
+
+    @property
+    def belief(self) -> Floats:
+        """How far the heads believe each given label [n], 0 … 1, over all epochs and both blocks."""
+        margins = [block.margin[:, :, 0].mean(axis=1) for block in self.blocks if block is not None]
+        return belief(np.mean(margins, axis=0))
 
     @property
     def blocks(self) -> tuple[Trajectories | None, Trajectories | None]:

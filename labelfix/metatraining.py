@@ -62,6 +62,7 @@ def meta_train(
     bank: Path | None = None,
     seed: int = 0,
     tasks: int = 600,
+    without: Sequence[str] = (),
     steps: int = metatrain.STEPS,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -70,16 +71,19 @@ def meta_train(
 
     `sources` are labelled sets whose labels are right, as `Source.parse` reads them; generated tasks and
     scikit-learn's digits are always used. `bank` keeps the tasks, to continue or reuse them; None: they are
-    dropped. Raises LabelfixError.
+    dropped. Tasks of the sources named in `without` are in the bank, but not fitted on. Raises LabelfixError.
     """
     if not out.absolute().parent.is_dir():  # not after hours of work
         raise UsageError(f"{out}: its directory does not exist; make it first, or choose another -o")
     progress = progress or Silent()
     clean = [*clean_sets(sources, Recipe(), cache or default_cache(), progress), digits()]
+    for name in without:
+        if name not in (known := [one.name for one in clean]):
+            raise UsageError(f"--without {name!r} is none of the sources: {', '.join(known)}")
     specs = [Source.parse(spec).spec for spec in sources]
-    command = shlex.join(
-        ["labelfix", "meta-train", *specs, "-o", out.stem, "--seed", str(seed), "--tasks", str(tasks)]
-    )
+    choices = ["-o", out.stem, "--seed", str(seed), "--tasks", str(tasks)]
+    left_out = [part for name in without for part in ("--without", name)]
+    command = shlex.join(["labelfix", "meta-train", *specs, *choices, *left_out])
     with tempfile.TemporaryDirectory(prefix="labelfix-") as scratch:
         return metatrain.meta_train(
             clean,
@@ -87,6 +91,7 @@ def meta_train(
             bank=bank or Path(scratch),
             seed=seed,
             tasks=tasks,
+            without=frozenset(without),
             progress=progress,
             command=command,
             steps=steps,

@@ -18,9 +18,11 @@ from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
 from labelfix.tmlc.calibrate import DEFAULT_SLACK, error_rate
 
-FIX_LEAD = 0.5
-"""A label is replaced unseen only if the suggestion leads by this much: the net effect stays positive where
-the probabilities are off by a good deal (blind replacement destroys labels on hard data)."""
+RARE_RATE, RARE_LEAD = 0.02, 0.5
+COMMON_RATE, COMMON_LEAD = 0.2, 0.1
+"""A label is replaced unseen only if the suggestion leads by so much at such an estimated error rate, and by a share in
+between at rates between: where few labels are wrong, probabilities that are off do most harm (blind replacement
+destroys labels on hard data)."""
 AMBIGUOUS_BELOW = 0.6
 """No class reaches this probability."""
 LISTED_FROM = 5e-4
@@ -140,7 +142,8 @@ def tabulate(
     precise = asked if known is None else known["flag_share"] * asked
     flagged = (rank <= round(min(float(suspicion.sum()), precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
-    fix = flagged & (confidence - p_given > FIX_LEAD)
+    lead = np.interp(estimate["rate"], (RARE_RATE, COMMON_RATE), (RARE_LEAD, COMMON_LEAD))
+    fix = flagged & (confidence - p_given > lead)
     likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)
     ambiguous = (likeliest < AMBIGUOUS_BELOW) & ~trusted
 

@@ -38,6 +38,11 @@ class Trajectories:
         return Trajectories(self.log_p[rows], self.margin[rows], self.entropy[rows])
 
 
+def belief(margin: Floats) -> Floats:
+    """Return how far heads believe labels, 0 … 1, given the labels' mean margins [n]: the logistic of them."""
+    return np.asarray(1.0 / (1.0 + np.exp(-margin.clip(FLOOR, -FLOOR))), np.float32)
+
+
 def summarise(log_p: Floats, candidates: Ints) -> Trajectories:
     """Reduce full log-probabilities to a block.
 

@@ -64,6 +64,8 @@ def test_the_bundled_digits_are_a_clean_set() -> None:
 def test_what_would_fail_after_hours_fails_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="its directory does not exist"):
         meta_train([], tmp_path / "nowhere" / "weights.safetensors")
+    with pytest.raises(UsageError, match="'digit' is none of the sources: digits"):
+        meta_train([], tmp_path / "weights.safetensors", without=["digit"])
     with pytest.raises(InputError, match="no such file"):
         meta_train([str(tmp_path / "none.parquet")], tmp_path / "weights.safetensors")
 
@@ -73,9 +75,18 @@ def test_what_would_fail_after_hours_fails_at_once(tmp_path: Path) -> None:
 def test_weights_are_made_by_one_command_and_load(tmp_path: Path) -> None:
     from labelfix.tmlc.net import load_net
 
-    card = meta_train([], tmp_path / "weights.safetensors", tasks=12, seed=1, steps=200)
+    bank = tmp_path / "bank"
+    card = meta_train([], tmp_path / "weights.safetensors", bank=bank, tasks=12, seed=1, steps=200)
     net, held = load_net(tmp_path / "weights.safetensors")
     assert held == json.loads(json.dumps(card))
     assert not net.training
     assert held["command"] == "labelfix meta-train -o weights --seed 1 --tasks 12"
+    assert held["sources"] == ["digits", "generated"]
+    before = {path: path.stat().st_mtime_ns for path in bank.iterdir()}
+    blind = meta_train(
+        [], tmp_path / "w.safetensors", bank=bank, tasks=12, seed=1, steps=200, without=["digits"]
+    )
+    assert blind["sources"] == ["generated"]
+    assert blind["command"].endswith("--tasks 12 --without digits")
+    assert {path: path.stat().st_mtime_ns for path in bank.iterdir()} == before
     assert set(held["sources"]) <= {"digits", "generated"}

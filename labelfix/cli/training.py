@@ -18,7 +18,11 @@ from labelfix.cli.live import progress_on_stderr
               help="How many tasks to practise on.")  # fmt: skip
 @click.option("--bank", type=click.Path(path_type=Path, file_okay=False),
               help="Directory that keeps the tasks, to continue or reuse them.")  # fmt: skip
-def meta_train(sources: tuple[str, ...], out: Path, seed: int, tasks: int, bank: Path | None) -> None:
+@click.option("--without", multiple=True, metavar="NAME",
+              help="Fit on no task of this source, to judge the weights on it; the bank keeps them.")  # fmt: skip
+def meta_train(
+    sources: tuple[str, ...], out: Path, seed: int, tasks: int, bank: Path | None, without: tuple[str, ...]
+) -> None:
     """Rebuild the weights of the tmlc corrector.
 
     SOURCES are labelled sets whose labels are right; wrong labels are planted in
@@ -31,4 +35,6 @@ def meta_train(sources: tuple[str, ...], out: Path, seed: int, tasks: int, bank:
     """
     from labelfix.metatraining import meta_train as run_meta_train
 
-    run_meta_train(sources, out, bank=bank, seed=seed, tasks=tasks, progress=progress_on_stderr(quiet=False))
+    run_meta_train(
+        sources, out, bank=bank, seed=seed, tasks=tasks, without=without, progress=progress_on_stderr(quiet=False)
+    )  # fmt: skip

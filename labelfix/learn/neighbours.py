@@ -102,16 +102,24 @@ class Neighbours:
     fitted_on: str
     """Names the training rows."""
 
-    def votes(self, labels: Ints, rows: NDArray[np.intp], candidates: Ints) -> Floats:
-        """Return each candidate's share [len(rows), C] of the neighbours' labels, weighted by similarity."""
+    def votes(
+        self, labels: Ints, reliability: Floats, rows: NDArray[np.intp], candidates: Ints
+    ) -> tuple[Floats, Floats]:
+        """Return each candidate's share [len(rows), C] of the neighbours' labels, weighted by similarity.
+
+        The second array has each vote also multiplied by the `reliability` [n] of the neighbour's label.
+        """
         index = self.index[rows]
         weight = np.where(index >= 0, np.maximum(self.similarity[rows].astype(np.float32), 0.0) + 1e-3, 0.0)
         weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+        reliable = weight * reliability[index]
         voted = np.where(index >= 0, labels[index], -1)
-        shares = np.empty(candidates.shape, np.float32)
+        shares, reliable_shares = np.empty((2, *candidates.shape), np.float32)
         for column in range(candidates.shape[1]):
-            shares[:, column] = (weight * (voted == candidates[:, column, None])).sum(axis=1)
-        return shares
+            agrees = voted == candidates[:, column, None]
+            shares[:, column] = np.einsum("nk,nk->n", weight, agrees)
+            reliable_shares[:, column] = np.einsum("nk,nk->n", reliable, agrees)
+        return shares, reliable_shares
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""

@@ -1,5 +1,7 @@
 """Replay: any rows × head checkpoints → evidence, chunk by chunk, two multiplications a row and checkpoint.
 
+One pass more says how far the heads believe each row's own label, which weighs its votes on its neighbours.
+
 Chunks hold rows of one fold, so that a fold's heads are unpacked once. Memory: E × K floats a row of the
 chunk, bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, large ones compute them again.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
-from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, summarise
+from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, belief, summarise
 
 if TYPE_CHECKING:
     from labelfix.learn.features import Features
@@ -104,6 +107,16 @@ class Replay:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def reliability(self) -> Floats:
+        """[n] how far the heads believe each row's label, 0 … 1, over all epochs and both blocks; 1 where the label is
+        trusted."""
+        margin = np.empty(len(self), np.float32)
+        for at, blocks in self._scores(np.arange(len(self))):
+            margin[at] = np.mean([_mean_margin(scores, self.labels[at]) for scores in blocks], axis=0)
+        believed = belief(margin)
+        return believed if self.trusted is None else np.where(self.trusted, np.float32(1.0), believed)
+
     def chunks(self) -> Iterator[EvidenceChunk]:
         """Yield all rows, fold by fold, in fixed chunks."""
         if self._kept:
@@ -130,11 +143,20 @@ class Replay:
         return len(self) * block <= KEEP_BYTES
 
     def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
+        for at, blocks in self._scores(picked):
+            yield self._chunk(at, *map(_log_p, blocks))
+
+    def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
+        """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where there are heads."""
         size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (self.epochs * self.classes)))
         if self.heads is None or self.folds is None:
+            assert self.given is not None
             for start in range(0, len(picked), size):
-                yield self._chunk(picked[start : start + size], None, None)
+                at = picked[start : start + size]
+                given = self.given[self.rows[at]].astype(np.float32)
+                yield at, [np.log(np.maximum(given, np.exp(FLOOR)))[:, None, :]]
             return
+        assert self.features is not None
         folds = self.folds[picked]
         for fold in range(self.heads.folds):
             members = picked[folds == fold]
@@ -142,21 +164,12 @@ class Replay:
                 continue
             outside, inside = self.heads.out_of_fold(fold), self.heads.in_sample(fold)
             for start in range(0, len(members), size):
-                yield self._chunk(members[start : start + size], outside, inside)
+                at = members[start : start + size]
+                x = self.features.take(self.rows[at]).astype(np.float32)
+                yield at, [(x @ w + b).reshape(len(x), -1, self.classes) for w, b in (outside, inside)]
 
-    def _chunk(
-        self,
-        at: NDArray[np.intp],
-        outside: tuple[Floats, Floats] | None,
-        inside: tuple[Floats, Floats] | None,
-    ) -> EvidenceChunk:
+    def _chunk(self, at: NDArray[np.intp], oof: Floats, ins: Floats | None = None) -> EvidenceChunk:
         given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
-        if outside is None or inside is None or self.features is None:
-            assert given is not None
-            oof, ins = np.log(np.maximum(given, np.exp(FLOOR)))[:, None, :], None
-        else:
-            x = self.features.take(self.rows[at]).astype(np.float32)
-            oof, ins = self._log_p(x, outside), self._log_p(x, inside)
         probabilities = given if given is not None else np.exp(oof[:, -1])
         labels = self.labels[at]
         liking = np.exp(oof).mean(axis=1)
@@ -167,21 +180,32 @@ class Replay:
             index = self.neighbours.index[at]
             voters = np.where(index >= 0, self.labels[index], -1)
         candidates = likeliest(labels, liking, voters)
-        votes = None
+        votes = reliable_votes = None
         if self.neighbours is not None:
-            votes = self.neighbours.votes(self.labels, at, candidates)
+            votes, reliable_votes = self.neighbours.votes(self.labels, self.reliability, at, candidates)
         trusted = self.trusted[at] if self.trusted is not None else None
         return EvidenceChunk(
             self.rows[at], labels, self.classes, candidates,
             summarise(ins, candidates) if ins is not None else None, summarise(oof, candidates),
-            probabilities, votes, trusted,
+            probabilities, votes, reliable_votes, trusted,
         )  # fmt: skip
 
-    def _log_p(self, x: Floats, head: tuple[Floats, Floats]) -> Floats:
-        logits = (x @ head[0] + head[1]).reshape(len(x), -1, self.classes)
-        logits -= logits.max(axis=2, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
-        return logits
+
+def _log_p(logits: Floats) -> Floats:
+    logits -= logits.max(axis=2, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    return logits
+
+
+def _mean_margin(scores: Floats, labels: Ints) -> Floats:
+    """Return the mean over epochs [n] by which `scores` [n, E, K] of the label exceed those of the best other class.
+
+    Overwrites the label's scores. Logits and log-probabilities have the same margins.
+    """
+    at = np.arange(len(labels))
+    own = scores[at, :, labels].copy()
+    scores[at, :, labels] = -np.inf
+    return np.asarray((own - scores.max(axis=2)).mean(axis=1), np.float32)
 
 
 def likeliest(labels: Ints, liking: Floats, voters: Ints | None) -> Ints:
@@ -219,6 +243,8 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
             )
         return np.concatenate(parts)
 
-    names = ("candidates", "in_sample", "out_of_fold", "probabilities", "votes", "trusted")
+    names = (
+        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted"
+    )  # fmt: skip
     rest = {name: joined(name) for name in names}
     return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

@@ -70,7 +70,8 @@ def _neighbours_of(
     keys = _keys(task.x)
     order = np.lexsort(keys.T[::-1])
     keys, features = keys[order], Features.from_array(task.x[order])
-    found = neighbours.find(features, np.arange(len(order)), keys, None, recipe.neighbours, recipe.seed)
+    group = None if task.group is None else task.group[order]
+    found = neighbours.find(features, np.arange(len(order)), keys, group, recipe.neighbours, recipe.seed)
     return order, keys, features, found
 
 

@@ -1,11 +1,12 @@
-"""Late blending: two readings of the net and the plain average margin, weighted by how far the blocks differ.
+"""Late blending: two readings of the net and the plain average margin, weighted by what the target is like.
 
 The net reads a training row twice, with and without its in-sample block. Without it ranks better on large data, where
-both blocks say the same and the in-sample one is a little bent by its label; with it where heads blind to a row are
-much worse than heads that saw it: few rows a feature, or folds by group that part domains. The distance between the
-blocks sets the weights. The average margin (Pleiss et al. 2020, §3.1) ranks well wherever a target differs from all
-that the net has practised on. Measured: examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their
-level, which transfers badly, is set so that the probabilities have a given mean.
+both blocks say the same and the in-sample one is a little bent by its label. With it ranks better where heads blind to
+a row are much worse than heads that saw it (few rows a feature, or folds by group that part domains), and where errors
+come in groups of neighbours, which mislead blind heads. Both can be seen without truth. The average margin (Pleiss et
+al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on. Measured:
+examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their level, which transfers badly, is set so that
+the probabilities have a given mean.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from labelfix.trajectories import Floats
 
 SHARE = 0.5
 """Weight of the margin against the net's readings, all by their standard deviations; between .3 and .8 hardly anything
-changes. Where the blocks are far apart it is twice that."""
+changes. It doubles with the weight of the whole reading."""
 FAR = 0.2
 """Blocks are far apart when heads blind to the rows prefer another class for so many rows more than the others do."""
 NEAR = 0.06
 """Nearer than this, the second reading is not worth its time."""
+GROUPED = 0.1
+"""Errors come in groups where belief in a label goes so much further with its neighbours' than with their number."""
 MOST = 15.0
 """Log-odds beyond which a row is as good as certain."""
 
@@ -76,24 +79,25 @@ class Blend:
 
     @classmethod
     def fit(
-        cls, withheld: Floats, whole: Floats | None, rows: EvidenceChunk, rate: float | None = None
-    ) -> Blend:
+        cls, withheld: Floats, whole: Floats | None, rows: EvidenceChunk, weight: float = 0.0,
+        rate: float | None = None,
+    ) -> Blend:  # fmt: skip
         """Fit on training rows: the net's log-odds [n] without and with the in-sample block, and their evidence.
 
-        `rate` is the mean probability wanted; None: the net's own.
+        `weight` is that of the whole reading, as `weight_of_whole` gives it. `rate` is the mean probability wanted;
+        None: the net's own.
         """
         terms = _terms(withheld, whole)
         spread = max(float(terms[0].std()), 1e-6)
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
-        apart = 0.0 if whole is None else distance(rows)
         views = {}
         if rows.in_sample is not None:
-            weights = (1.0 - apart, apart, SHARE * (1.0 + apart))
+            weights = (1.0 - weight, weight, SHARE * (1.0 + weight))
             views["in_sample"] = View.fit([*terms, _margin(rows, "in_sample")], weights, spread, rate)
         if rows.out_of_fold is not None:
             unseen = [terms[0], None, _margin(rows, "out_of_fold")]
             views["out_of_fold"] = View.fit(unseen, (1.0, 0.0, SHARE), spread, rate)
-        return cls(apart, views)
+        return cls(weight, views)
 
     def __call__(self, withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> Floats:
         """Return blended log-odds [n]; rows without an in-sample block need no reading of the `whole`."""
@@ -114,12 +118,17 @@ class Blend:
         return cls(values["whole"], views)
 
 
-def distance(rows: EvidenceChunk) -> float:
-    """Return how far the blocks are apart, 0 … 1: by the share of epochs in which another class is preferred."""
+def weight_of_whole(rows: EvidenceChunk, voting: tuple[float, float, float]) -> float:
+    """Return how far the reading of both blocks counts, 0 … 1.
+
+    By the share of epochs in which another class is preferred, blind and not, and by what `Norms` says of `voting`.
+    """
     if rows.in_sample is None or rows.out_of_fold is None:
         return 0.0
     seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
-    return float(min((blind - seen) / FAR, 1.0)) if blind - seen >= NEAR else 0.0
+    apart = (blind - seen) / FAR if blind - seen >= NEAR else 0.0
+    _, with_votes, with_belief = voting
+    return float(np.clip(max(apart, (with_belief - with_votes) / GROUPED), 0.0, 1.0))
 
 
 def _terms(withheld: Floats, whole: Floats | None) -> list[Any]:

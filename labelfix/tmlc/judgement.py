@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.tmlc import known_wrong, perception
-from labelfix.tmlc.blend import Blend, distance
+from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share, joint_rate
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.net import TMLCNet
@@ -46,14 +46,15 @@ class Judgement:
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
         asked = some.untrusted()
         withheld = _log_odds(net.posterior(asked.as_unseen(), norms))
-        whole = _log_odds(net.posterior(asked, norms)) if distance(asked) else None
-        blend = Blend.fit(withheld, whole, asked)
+        weight = weight_of_whole(asked, norms.voting)
+        whole = _log_odds(net.posterior(asked, norms)) if weight else None
+        blend = Blend.fit(withheld, whole, asked, weight)
         known = known_wrong.compare(
             lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked
         )
         if known is not None and sample.probabilities is not None:
             share = confident_share(sample.probabilities, sample.labels, sample.trusted)
-            blend = Blend.fit(withheld, whole, asked, joint_rate(share, known.share))
+            blend = Blend.fit(withheld, whole, asked, weight, joint_rate(share, known.share))
         return cls(norms, blend, known)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
@@ -78,7 +79,7 @@ class Judgement:
     def settings(self) -> dict[str, Any]:
         """Plain values for a State."""
         return {
-            "vote_level": self.norms.vote_level,
+            "voting": self.norms.voting,
             "epochs": self.norms.epochs,
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
@@ -87,7 +88,7 @@ class Judgement:
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Self:
         """Undo `arrays` and `settings`, for scoring."""
-        norms = perception.Norms.from_arrays(arrays, settings["vote_level"], settings["epochs"])
+        norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
         return cls(norms, Blend.from_dict(settings["blend"]), known)
 

@@ -13,7 +13,7 @@ from labelfix.evidence import EvidenceChunk
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.replay import likeliest
 from labelfix.tmlc.sources import Task
-from labelfix.trajectories import Floats, Ints, summarise
+from labelfix.trajectories import Floats, Ints, belief, summarise
 
 
 def memorised(task: Task, order: np.ndarray, found: Neighbours, rng: np.random.Generator) -> EvidenceChunk:
@@ -22,11 +22,9 @@ def memorised(task: Task, order: np.ndarray, found: Neighbours, rng: np.random.G
     log_p = _train(task.x[order], labels, task.classes, rng)
     voters = np.where(found.index >= 0, labels[found.index], -1)
     candidates = likeliest(labels, np.exp(log_p).mean(axis=1), voters)
-    rows = np.arange(len(labels))
-    return EvidenceChunk(
-        rows, labels, task.classes, candidates, summarise(log_p, candidates), None, None,
-        found.votes(labels, rows, candidates),
-    )  # fmt: skip
+    rows, block = np.arange(len(labels)), summarise(log_p, candidates)
+    votes = found.votes(labels, belief(block.margin[:, :, 0].mean(axis=1)), rows, candidates)
+    return EvidenceChunk(rows, labels, task.classes, candidates, block, None, None, *votes)
 
 
 def _train(x: Floats, labels: Ints, classes: int, rng: np.random.Generator) -> Floats:

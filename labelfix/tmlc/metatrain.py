@@ -119,10 +119,13 @@ def meta_train(
     seed: int,
     tasks: int,
     progress: Progress,
+    without: frozenset[str] = frozenset(),
     command: str = "",
     steps: int = STEPS,
 ) -> dict[str, Any]:
     """Build the bank (or continue it), fit, write weights with their model card; returns the card.
+
+    The bank is of all `clean` sets, so that fits that leave some out reuse it.
 
     The scores in the card are measured on sources that a fit has not seen: sources are parted into two halves, and
     fresh tasks of each are judged by a net fitted on the other. Raises UsageError for fewer than ten tasks.
@@ -133,7 +136,8 @@ def meta_train(
         )
     started = time.time()
     build_bank(clean, bank, seed, tasks, progress)
-    lessons = load_bank(bank, tasks)
+    lessons = [lesson for lesson in load_bank(bank, tasks) if lesson.source not in without]
+    clean = [one for one in clean if one.name not in without]
     late = late_sources(lessons)
     sides = np.array([is_late(lesson.source, at, late) for at, lesson in enumerate(lessons)])
     early_net, late_net = (

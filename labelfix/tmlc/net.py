@@ -22,7 +22,7 @@ from labelfix.tmlc.decoder import SubclassDecoder
 from labelfix.tmlc.encoder import TrajectoryEncoder
 from labelfix.tmlc.perception import WIDTH, Norms, perceive
 
-FORMAT = 2
+FORMAT = 3
 """Version of the weights: perception's numbers, their order, and the layers."""
 BATCH = 2048
 """Rows a forward pass; fixed, so that results do not depend on how rows are chunked beyond it."""

@@ -22,9 +22,12 @@ CHANNELS = 8
 """Of the sequence, a block: p, log p, margin, preferred; entropy, GNL, CNL, NLO."""
 STATIC = 33
 """Summary numbers of a block."""
-VOTES = 4
+VOTES = 12
+"""Of the neighbours: shares of their labels, what the data set makes of votes, shares that the heads believe."""
 CONTEXT = 10
 WIDTH = 2 * STATIC + VOTES + CONTEXT
+SOME = 0.05
+"""Share of votes about which their reliability says half of what it could."""
 GRID = 17
 MANY = 200.0
 """Rows a class beyond which more make no difference: sizes that source tasks never had must not be extrapolated."""
@@ -69,8 +72,10 @@ class Norms:
     """In-sample, out-of-fold."""
     counts: Floats
     """[K] rows a class."""
-    vote_level: float
-    """Mean share of neighbours that agree with the given label; 0 without neighbours."""
+    voting: tuple[float, float, float]
+    """What the data set makes of votes, 0 without neighbours: the mean share of neighbours that agree with the given
+    label; how far belief in a label goes with that share; and with the belief in those that agree. Where the last
+    exceeds the second, errors come in groups of neighbours."""
     epochs: int
     """E."""
 
@@ -83,7 +88,9 @@ class Norms:
         return out
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]], vote_level: float, epochs: int) -> Norms:
+    def from_arrays(
+        cls, arrays: dict[str, NDArray[Any]], voting: tuple[float, float, float], epochs: int
+    ) -> Norms:
         """Undo `arrays`."""
 
         def block(name: str) -> BlockNorms | None:
@@ -91,14 +98,32 @@ class Norms:
                 return None
             return BlockNorms(**{f.name: arrays[f"{name}.{f.name}"] for f in fields(BlockNorms)})
 
-        return cls((block("in_sample"), block("out_of_fold")), arrays["counts"], vote_level, epochs)
+        return cls((block("in_sample"), block("out_of_fold")), arrays["counts"], voting, epochs)
 
 
 def fit(sample: EvidenceChunk, counts: Floats, epochs: int) -> Norms:
     """Fit on a sample of the training rows; `counts` [K] are of all of them."""
     blocks = tuple(_fit_block(block, sample) if block is not None else None for block in sample.blocks)
-    level = float(sample.votes[:, 0].mean()) if sample.votes is not None else 0.0
-    return Norms(blocks, counts.astype(np.float32), level, epochs)  # type: ignore[arg-type]  # a pair
+    return Norms(blocks, counts.astype(np.float32), _voting(sample), epochs)  # type: ignore[arg-type]  # a pair
+
+
+def _voting(sample: EvidenceChunk) -> tuple[float, float, float]:
+    if sample.votes is None or sample.reliable_votes is None:
+        return 0.0, 0.0, 0.0
+    agreeing, belief = sample.votes[:, 0], sample.belief
+    believed = sample.reliable_votes[:, 0] / (agreeing + SOME)
+    return (
+        float(agreeing.mean()),
+        _correlation(belief, agreeing, np.ones_like(agreeing)),
+        _correlation(belief, believed, agreeing),
+    )
+
+
+def _correlation(one: Floats, other: Floats, weight: Floats) -> float:
+    total = max(float(weight.sum(dtype=np.float64)), 1e-9)
+    one, other = (values - (weight * values).sum() / total for values in (one, other))
+    square = (weight * one**2).sum() * (weight * other**2).sum()
+    return float((weight * one * other).sum() / np.sqrt(max(square, 1e-12)))
 
 
 def _fit_block(block: Trajectories, sample: EvidenceChunk) -> BlockNorms:
@@ -221,7 +246,15 @@ def perceive(rows: EvidenceChunk, norms: Norms) -> tuple[Floats, Floats]:
         static[..., start] = rows.votes
         static[..., start + 1] = rows.votes[:, :1]
         static[..., start + 2] = best_other[:, None]
-        static[..., start + 3] = norms.vote_level
+        static[..., start + 3 : start + 6] = norms.voting
+    if rows.votes is not None and rows.reliable_votes is not None:
+        believed = rows.reliable_votes / (rows.votes + SOME)  # of those who say so, how reliable they are
+        static[..., start + 6] = rows.reliable_votes
+        static[..., start + 7] = rows.reliable_votes[:, :1]
+        static[..., start + 8] = rows.reliable_votes[:, 1:].max(axis=1, initial=0.0)[:, None]
+        static[..., start + 9] = rows.reliable_votes.sum(axis=1)[:, None]
+        static[..., start + 10] = believed
+        static[..., start + 11] = believed[:, :1]
     start += VOTES
     K, total = rows.classes, norms.counts.sum()
     counts = norms.counts[rows.candidates]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from labelfix.learn import noise
 from labelfix.learn.noise import FAMILIES
 from labelfix.trajectories import Floats, Ints
 
-OUTSIDE, COPIED = 0.06, 0.08
-"""How many tasks hold images of none of their classes, and copies."""
+OUTSIDE, COPIED, GROUPED = 0.06, 0.1, 0.1
+"""How many tasks hold images of none of their classes, copies, and groups that share a fold."""
 RATES = ((0.0, 0.0, 0.12), (0.005, 0.10, 0.44), (0.10, 0.50, 0.44))
 """(low, high, share): error rates of source tasks, with weight on the low ones that are common in practice."""
 
@@ -32,6 +32,8 @@ class Task:
     """Of the noise."""
     source: str
     """generated, or the name of the clean set."""
+    group: Ints | None = None
+    """[n] rows of one group share a fold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float
         x, y, K, source = from_clean(rng, clean[int(rng.integers(len(clean)))])
     else:
         x, y, K, source = *generated(rng), "generated"
-    family = str(rng.choice(list(FAMILIES), p=[0.17, 0.07, 0.15, 0.04, 0.42, 0.03, 0.04, 0.08]))
+    family = str(rng.choice(list(FAMILIES), p=[0.16, 0.07, 0.14, 0.03, 0.38, 0.06, 0.08, 0.08]))
     low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
     rate = rng.uniform(low, high) if high > 0 else 0.0
     most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)
@@ -59,7 +61,8 @@ def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float
     task = Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
     if K > 2 and rng.random() < OUTSIDE:
         task = with_strangers(task, rng)
-    return with_copies(task, rng) if rng.random() < COPIED else task
+    task = with_copies(task, rng) if rng.random() < COPIED else task
+    return with_groups(task, rng) if rng.random() < GROUPED else task
 
 
 def with_strangers(task: Task, rng: np.random.Generator) -> Task:
@@ -90,6 +93,18 @@ def with_copies(task: Task, rng: np.random.Generator) -> Task:
     x = np.concatenate([task.x, (task.x[rows] + jitter).astype(np.float32)])
     truth, given = (np.concatenate([values, values[rows]]) for values in (task.truth, task.given))
     return Task(x, truth, given, task.classes, "copied", task.source)
+
+
+def with_groups(task: Task, rng: np.random.Generator) -> Task:
+    """Part the rows into groups: each one region of the features, or one style, a shift that all its rows share."""
+    count = int(rng.integers(8, 40))
+    if rng.random() < 0.5:
+        centres = task.x[rng.choice(len(task.x), min(count, len(task.x)), replace=False)]
+        group = ((centres**2).sum(axis=1) - 2 * task.x @ centres.T).argmin(axis=1)
+        return replace(task, group=group.astype(np.int32))
+    group = rng.integers(0, count, len(task.x))
+    shift = rng.uniform(0.1, 0.7) * task.x.std(axis=0) * rng.normal(size=(count, task.x.shape[1]))
+    return replace(task, x=(task.x + shift[group]).astype(np.float32), group=group.astype(np.int32))
 
 
 def generated(rng: np.random.Generator) -> tuple[Floats, Ints, int]:

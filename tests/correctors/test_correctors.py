@@ -100,7 +100,7 @@ def only(chunk: EvidenceChunk, at: int) -> EvidenceChunk:
     blocks = [None if block is None else block.take(slice(at, at + 1)) for block in chunk.blocks]
     return EvidenceChunk(
         of(chunk.rows), of(chunk.labels), chunk.classes, of(chunk.candidates), *blocks,
-        of(chunk.probabilities), of(chunk.votes), of(chunk.trusted),
+        of(chunk.probabilities), of(chunk.votes), of(chunk.reliable_votes), of(chunk.trusted),
     )  # fmt: skip
 
 

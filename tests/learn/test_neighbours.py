@@ -108,9 +108,8 @@ def test_neither_copies_nor_group_mates_are_neighbours_however_many_they_are():
     assert (found.component[:100] == found.component[0]).all()
     assert (found.index[:100] >= 100).all()
     assert (found.copies[:100] == -1).all()  # of one group, but not of one image
-    voted = found.votes(
-        np.where(np.arange(400) < 100, 1, 0).astype(np.int32), np.arange(100), np.array([[0, 1]] * 100)
-    )
+    labels, sure = np.where(np.arange(400) < 100, 1, 0).astype(np.int32), np.ones(400, np.float32)
+    voted, _ = found.votes(labels, sure, np.arange(100), np.array([[0, 1]] * 100))
     np.testing.assert_allclose(voted, [[1, 0]] * 100, atol=1e-6)
 
 
@@ -130,8 +129,20 @@ def test_fewer_rows_than_neighbours_leave_places_empty():
     found = find(cloud(6))
     assert (found.index[:, 5:] == -1).all()
     assert (np.sort(found.index[:, :5], axis=1)[0] == [1, 2, 3, 4, 5]).all()
-    votes = found.votes(np.zeros(6, np.int32), np.arange(6), np.zeros((6, 1), np.int32))
+    sure = np.ones(6, np.float32)
+    votes, _ = found.votes(np.zeros(6, np.int32), sure, np.arange(6), np.zeros((6, 1), np.int32))
     np.testing.assert_allclose(votes, 1, atol=1e-6)
+
+
+def test_votes_of_labels_that_nobody_believes_count_for_nothing_among_the_reliable():
+    found = find(cloud(200))
+    labels, rows = np.arange(200, dtype=np.int32) % 2, np.arange(200)
+    candidates = np.broadcast_to(np.array([0, 1], np.int32), (200, 2))
+    votes, reliable = found.votes(
+        labels, np.where(labels == 1, 0.25, 1.0).astype(np.float32), rows, candidates
+    )
+    np.testing.assert_allclose(votes.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(reliable, votes * [1.0, 0.25], atol=1e-5)
 
 
 def test_an_approximate_index_finds_what_an_exact_one_finds(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,12 +64,24 @@ def test_every_row_comes_once_and_the_given_class_is_the_first_candidate(data):
         assert all(len(set(row)) == MAX_CANDIDATES for row in chunk.candidates.tolist())
         assert chunk.votes.min() >= 0
         assert chunk.votes.sum(axis=1).max() <= 1 + 1e-5
+        assert (chunk.reliable_votes <= chunk.votes + 1e-6).all()
+
+
+def test_a_label_is_believed_as_far_as_its_mean_margin_says_and_a_trusted_one_wholly(data):
+    margin = np.empty(ROWS)
+    for chunk in data.chunks():
+        margin[chunk.rows] = np.mean([block.margin[:, :, 0].mean(axis=1) for block in chunk.blocks], axis=0)
+    np.testing.assert_allclose(data.reliability[np.argsort(data.rows)], 1 / (1 + np.exp(-margin)), atol=1e-5)
+    trusted = np.arange(ROWS) % 3 == 0
+    known = replace(data, trusted=trusted, _kept=[])
+    assert (known.reliability[trusted] == 1).all()
+    assert (known.reliability[~trusted] == data.reliability[~trusted]).all()
 
 
 def equal(one: EvidenceChunk, two: EvidenceChunk) -> bool:
     same = [
         np.array_equal(getattr(one, n), getattr(two, n))
-        for n in ("rows", "candidates", "probabilities", "votes")
+        for n in ("rows", "candidates", "probabilities", "votes", "reliable_votes")
     ]
     blocks = zip(one.blocks, two.blocks, strict=True)
     return all(same) and all(np.array_equal(a.log_p, b.log_p) for a, b in blocks)

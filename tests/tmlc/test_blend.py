@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelfix.evidence import EvidenceChunk
-from labelfix.tmlc.blend import Blend, distance
+from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.trajectories import Trajectories
 
 
@@ -20,7 +20,7 @@ def rows(n: int = 400, seed: int = 0) -> EvidenceChunk:
         return Trajectories(margin - 4, margin, np.full((n, 5), 0.5, np.float32))
 
     candidates = np.tile(np.arange(3, dtype=np.int32), (n, 1))
-    return EvidenceChunk(np.arange(n), candidates[:, 0], 3, candidates, block(), block(), None, None)
+    return EvidenceChunk(np.arange(n), candidates[:, 0], 3, candidates, block(), block(), None, None, None)
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -68,32 +68,36 @@ def test_the_level_is_the_rate_asked_for() -> None:
     seen = rows()
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
     for rate in (0.0, 0.05, 0.4):
-        assert sigmoid(Blend.fit(log_odds, None, seen, rate)(log_odds, None, seen)).mean() == pytest.approx(
-            rate, abs=1e-3
-        )
+        assert sigmoid(
+            Blend.fit(log_odds, None, seen, rate=rate)(log_odds, None, seen)
+        ).mean() == pytest.approx(rate, abs=1e-3)
 
 
-def test_the_farther_the_blocks_the_more_the_reading_of_both_counts() -> None:
+def test_the_more_it_weighs_the_more_the_reading_of_both_counts() -> None:
     seen = rows()
-    random = np.random.default_rng(1)
-    withheld, whole = random.normal(-2, 2, (2, 400)).astype(np.float32)
+    withheld, whole = np.random.default_rng(1).normal(-2, 2, (2, 400)).astype(np.float32)
+
+    def agreement(weight: float) -> float:
+        blend = Blend.from_dict(Blend.fit(withheld, whole, seen, weight).to_dict())
+        return float(np.corrcoef(blend(withheld, whole, seen), whole)[0, 1])
+
+    assert agreement(0.0) < agreement(0.4) < agreement(1.0)
+    blend = Blend.fit(withheld, whole, seen)
+    np.testing.assert_array_equal(blend(withheld, whole, seen), blend(withheld, None, seen))
+
+
+def test_the_reading_of_both_weighs_more_the_farther_the_blocks_are_apart() -> None:
+    seen, alone = rows(), (0.6, 0.8, 0.7)
 
     def blind(worse: float) -> EvidenceChunk:
         block = seen.out_of_fold
         return dataclasses.replace(seen, out_of_fold=dataclasses.replace(block, margin=block.margin - worse))
 
-    def agreement(rows: EvidenceChunk) -> float:
-        blend = Blend.from_dict(Blend.fit(withheld, whole, rows).to_dict())
-        return float(np.corrcoef(blend(withheld, whole, rows), whole)[0, 1])
-
-    assert distance(blind(0.0)) == 0.0
-    assert 0.0 < distance(blind(1.0)) < distance(blind(4.0)) == 1.0
-    assert agreement(blind(0.0)) < agreement(blind(1.0)) < agreement(blind(4.0))
+    assert weight_of_whole(blind(0.0), alone) == 0.0
+    assert 0.0 < weight_of_whole(blind(1.0), alone) < weight_of_whole(blind(4.0), alone) == 1.0
 
 
-def test_where_no_block_differs_the_reading_of_both_is_not_missed() -> None:
-    seen = rows()
-    same = dataclasses.replace(seen, in_sample=seen.out_of_fold)
-    withheld, whole = np.random.default_rng(1).normal(-2, 2, (2, 400)).astype(np.float32)
-    blend = Blend.fit(withheld, whole, same)
-    np.testing.assert_array_equal(blend(withheld, whole, same), blend(withheld, None, same))
+def test_the_reading_of_both_weighs_more_where_errors_come_in_groups_of_neighbours() -> None:
+    assert weight_of_whole(rows(), (0.6, 0.8, 0.85)) == pytest.approx(0.5)
+    assert weight_of_whole(rows(), (0.6, 0.8, 0.99)) == 1.0
+    assert weight_of_whole(dataclasses.replace(rows(), in_sample=None), (0.6, 0.8, 0.99)) == 0.0

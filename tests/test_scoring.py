@@ -1,0 +1,77 @@
+"""What becomes of probabilities: flags, automatic fixes, and the table's other verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from labelfix.findings import Correction
+from labelfix.manifest import Manifest
+from labelfix.scoring import RowFacts, Scored, tabulate
+
+N = 200
+
+
+def table(wrong: np.ndarray, *, trusted: np.ndarray | None = None, **settings: object) -> pa.Table:
+    """Rows of two classes, all labelled "cat"; `wrong` [n] is the probability of "dog"."""
+    p = np.stack([1 - wrong, wrong], axis=1).astype(np.float32)
+    order = np.argsort(-p, axis=1)
+    correction = Correction(
+        "tmlc", p[:, 1].copy(), order.astype(np.int32), np.take_along_axis(p, order, axis=1), p[:, 1].copy()
+    )
+    n = len(wrong)
+    manifest = Manifest(
+        np.array([str(i) for i in range(n)], object),
+        np.zeros(n, np.int32),
+        ("cat", "dog"),
+        None,
+        trusted=trusted,
+    )
+    nothing = np.full(n, np.nan, np.float32)
+    facts = RowFacts(
+        np.full(n, "scored", object), np.full(n, "", object), np.zeros(n, bool), np.full(n, -1, np.int64)
+    )
+    found, _ = tabulate(
+        manifest, Scored(np.arange(n), {"tmlc": correction}, nothing, nothing), facts, 1, settings
+    )
+    return found
+
+
+def fixed(wrong: np.ndarray) -> np.ndarray:
+    return np.asarray(table(wrong)["auto_fix"])
+
+
+@pytest.mark.parametrize(("clear", "expected"), [(0, [True, False, False]), (60, [True, True, True])])
+def test_where_few_labels_are_wrong_only_clear_cases_are_fixed_unseen(
+    clear: int, expected: list[bool]
+) -> None:
+    asked = np.array([0.9, 0.7, 0.6])  # leads of 0.8, 0.4 and 0.2
+    wrong = np.concatenate([asked, np.full(clear, 0.99), np.full(N - clear, 0.008)])
+    assert fixed(wrong)[:3].tolist() == expected
+
+
+def test_a_label_that_is_likelier_right_is_never_replaced() -> None:
+    assert not fixed(np.full(N, 0.49)).any()
+
+
+def test_as_many_are_flagged_as_are_expected_to_be_wrong() -> None:
+    wrong = np.linspace(0, 0.5, N)
+    flagged = np.asarray(table(wrong)["is_label_error"])
+    assert flagged.sum() == round(wrong.sum())
+    assert flagged[-flagged.sum() :].all()
+
+
+def test_flags_end_where_labels_known_to_be_wrong_say_so() -> None:
+    wrong = np.linspace(0, 0.5, N)
+    known = {"share": 0.1, "flag_share": 0.05}
+    assert np.asarray(table(wrong, known_wrong=known)["is_label_error"]).sum() == N // 20
+
+
+def test_a_trusted_label_is_neither_suspected_nor_fixed() -> None:
+    trusted = np.arange(N) == 0
+    found = table(np.full(N, 0.95), trusted=trusted)
+    assert found["suspicion"][0].as_py() == 0.0
+    assert not found["auto_fix"][0].as_py()
+    assert found["rank"][0].as_py() == N
+    assert found["auto_fix"][1].as_py()
