@@ -77,12 +77,30 @@ def read_manifest(source: str, columns: Columns) -> Manifest:
     return read(source, images=columns.root, with_images=columns.with_images, **options)
 
 
-def check_machine(recipe: Recipe) -> None:
-    """Raise UsageError for what would fail only after minutes of work."""
+def check_machine(recipe: Recipe, brings: bool = False) -> None:
+    """Raise UsageError for what would fail only after minutes of work; `brings` says that no image is read."""
     if not 0 <= recipe.seed < 2**31 - 1:
         raise UsageError(f"recipe: seed is {recipe.seed}, but must lie in 0 … {2**31 - 2}")
     if recipe.device != "auto":
         choose_device(recipe)
+    if recipe.mode == "finetune":
+        if brings:
+            remedy = "leave --features and --pred-probs out, or choose --mode probe"
+            raise UsageError(f"--mode finetune trains on images, but evidence of your own is given; {remedy}")
+        from labelfix.learn import classifier
+
+        classifier.build(recipe, 2)
+
+
+def mode_notes(recipe: Recipe) -> tuple[str, ...]:
+    """Say whose probabilities are out of sample, where that is not plain."""
+    if recipe.mode == "probe":
+        return ()
+    if recipe.trains_heads:
+        whose = f"heads on frozen features of {recipe.backbone}, trained without the row's fold"
+    else:
+        whose = f"models fine-tuned {recipe.folds} times, each without one fold"
+    return (f"out-of-sample probabilities, which cleanlab gets, are those of {whose}",)
 
 
 def bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> Brought:

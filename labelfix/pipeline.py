@@ -27,6 +27,7 @@ from labelfix.intake import (
     fold_rows,
     group_numbers,
     look,
+    mode_notes,
     name_rows,
     read_manifest,
     select,
@@ -68,8 +69,8 @@ def scan(
     """
     recipe, progress, timings = recipe or Recipe(), progress or Silent(), dict[str, float]()
     with timed(timings, "start"):
-        methods = _methods(correctors)
-    check_machine(recipe)
+        methods = _methods(correctors, recipe)
+    check_machine(recipe, brings=features is not None or pred_probs is not None)
     with timed(timings, "read"):
         manifest = (
             source if isinstance(source, Manifest) else read_manifest(str(source), columns or Columns())
@@ -81,7 +82,7 @@ def scan(
             "correctors": list(methods),
         }
         identity |= {"features": features, "pred_probs": pred_probs, "brought": brought.digest}
-    notes = manifest.notes + brought.notes
+    notes = manifest.notes + brought.notes + mode_notes(recipe)
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
     if record["finished"]:
@@ -112,8 +113,7 @@ def scan(
         folds = np.full(len(manifest), -1, np.int32)
         if evidence.folds is not None:
             folds[evidence.rows] = evidence.folds
-        shares = evidence.heads.progress.tolist() if evidence.heads is not None else [1.0]
-        recorder.write(run.trajectories, manifest.ids, folds, shares)
+        recorder.write(run.trajectories, manifest.ids, folds, evidence.progress)
         settings = states[next(iter(states))].settings
         table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, settings)
         versions = {name: version(name) for name in VERSIONS}
@@ -126,7 +126,7 @@ def scan(
         "columns": manifest.columns,
         "notes": list(notes),
         "estimated_errors": estimate,
-        "chosen": _chosen(recipe, view, len(training)),
+        "chosen": _chosen(recipe, view, evidence),
         "counts": {"rows": len(manifest), "forwarded": view.forwarded}
         | dict(zip(statuses.tolist(), numbers.tolist(), strict=True)),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
@@ -142,31 +142,42 @@ def scan(
     return findings
 
 
-def _chosen(recipe: Recipe, view: View, rows: int) -> dict[str, Any]:
+def _chosen(recipe: Recipe, view: View, evidence: Replay) -> dict[str, Any]:
     """Say what the recipe left to the data and the machine came to."""
     if view.features is None:
         return {}
-    usual = probe.learning_rate(rows, view.features.shape[1])
-    return {
+    chosen: dict[str, Any] = {
         "backbone": None if view.backbone is None else asdict(view.backbone),
         "device": str(choose_device(recipe)),
-        "learning_rate": usual if recipe.learning_rate is None else recipe.learning_rate,
-        "probe_batch": probe.batch_size(rows, recipe.probe_batch),
     }
+    if evidence.heads is not None:
+        usual = probe.learning_rate(len(evidence), view.features.shape[1])
+        chosen["learning_rate"] = usual if recipe.learning_rate is None else recipe.learning_rate
+        chosen["probe_batch"] = probe.batch_size(len(evidence), recipe.probe_batch)
+    if evidence.seen is not None:
+        chosen["finetune"] = evidence.seen.about["training"]
+    return chosen
 
 
-def _methods(names: Sequence[str]) -> dict[str, Corrector]:
+def _methods(names: Sequence[str], recipe: Recipe) -> dict[str, Corrector]:
     names = [names] if isinstance(names, str) else names
     if not names:
         raise UsageError("no corrector is chosen; name at least one with -c, for instance -c tmlc")
-    return {name: plugins.load("correctors", name)() for name in names}
+    methods: dict[str, Corrector] = {name: plugins.load("correctors", name)() for name in names}
+    for name, method in methods.items():
+        if "features" in method.needs.required and not recipe.trains_heads:
+            remedy = "choose another corrector, or leave --finetune-folds out"
+            raise UsageError(
+                f"corrector {name!r} needs heads on features, and by fold none are trained; {remedy}"
+            )
+    return methods
 
 
 def _gather(
     manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, run: RunDir, progress: Progress,
     timings: dict[str, float],
 ) -> Replay:  # fmt: skip
-    """Find neighbours and train the heads, or take those that an interrupted run has left."""
+    """Find neighbours, train model and heads, or take those that an interrupted run has left."""
     labels, K = manifest.labels[rows], len(manifest.classes)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
     named = name_rows(manifest, view, rows)
@@ -182,12 +193,23 @@ def _gather(
                 advance(len(rows))
         folds = fold_rows(manifest, rows, keys, found.component, recipe.folds)
         found.save(run.neighbours)
-    with timed(timings, "train"):
-        heads = probe.Heads.load(run.heads) if run.heads.exists() else None
-        if heads is None or heads.fitted_on != named:
-            heads = probe.train(view.features, rows, labels, folds, K, recipe, named, progress)
-            heads.save(run.heads)
-    return Replay(rows, labels, K, named, folds, view.features, heads, found, view.given, trusted)
+    seen = unseen = heads = None
+    if recipe.mode == "finetune":
+        from labelfix.learn import finetune
+
+        assert manifest.images is not None  # else there were no features
+        with timed(timings, "finetune"):
+            by_fold = None if recipe.trains_heads else folds
+            what = manifest.images, rows, labels, by_fold, K
+            seen, unseen = finetune.fine_tune(*what, recipe, named, run, progress)
+    if recipe.trains_heads:
+        with timed(timings, "train"):
+            heads = probe.Heads.load(run.heads) if run.heads.exists() else None
+            if heads is None or heads.fitted_on != named:
+                heads = probe.train(view.features, rows, labels, folds, K, recipe, named, progress)
+                heads.save(run.heads)
+    evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
+    return Replay(*evidence, seen, unseen)
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:

@@ -80,6 +80,16 @@ class RunDir:
         return self.path / "heads.safetensors"
 
     @property
+    def finetune(self) -> Path:
+        """Pixels, checkpoint and recordings while a model is fine-tuned; gone afterwards."""
+        return self.path / "finetune"
+
+    @property
+    def recorded(self) -> Path:
+        """What fine-tuned models said of every row at each recorded epoch."""
+        return self.path / "recorded"
+
+    @property
     def trajectories(self) -> Path:
         """Loss, entropy, margin per row and recorded epoch."""
         return self.path / "trajectories.parquet"
@@ -161,7 +171,9 @@ class RunDir:
 
     def sweep(self) -> None:
         """Remove temporary files that a killed run left behind."""
-        for leftover in [*self.path.glob(".*.tmp"), *self.path.glob("state/.*.tmp")]:
+        for leftover in [
+            found for place in ("", "state/", "finetune/") for found in self.path.glob(f"{place}.*.tmp")
+        ]:
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

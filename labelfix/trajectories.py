@@ -43,15 +43,17 @@ def belief(margin: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-margin.clip(FLOOR, -FLOOR))), np.float32)
 
 
-def summarise(log_p: Floats, candidates: Ints) -> Trajectories:
+def summarise(log_p: Floats, candidates: Ints, entropy: Floats | None = None) -> Trajectories:
     """Reduce full log-probabilities to a block.
 
-    `log_p` is [n, E, K], normalised; `candidates` [n, C], column 0 the given label.
+    `log_p` is [n, E, K], normalised; `candidates` [n, C], column 0 the given label. `entropy` [n, E] is given where
+    it is known better than `log_p` tells.
     """
     classes = log_p.shape[2]
     clipped = np.maximum(log_p, FLOOR)
     chosen = np.take_along_axis(clipped, candidates[:, None, :], axis=2)
-    entropy = -(np.exp(clipped) * clipped).sum(axis=2) / np.log(classes)
+    if entropy is None:
+        entropy = -(np.exp(clipped) * clipped).sum(axis=2) / np.log(classes)
     best = clipped.argmax(axis=2)[:, :, None]  # [n, E, 1]
     top = np.take_along_axis(clipped, best, axis=2)
     np.put_along_axis(clipped, best, -np.inf, axis=2)

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from labelfix import __version__
 from labelfix.cli.live import progress_on_stderr
 from labelfix.cli.report import print_summary, top_option
+from labelfix.errors import UsageError
+
+if TYPE_CHECKING:
+    from labelfix.learn.recipe import Recipe
+    from labelfix.readers.interface import Columns
+
+FINETUNE = {
+    "model": "--model",
+    "scratch": "--from-scratch",
+    "epochs": "--finetune-epochs",
+    "batch_size": "--finetune-batch",
+    "learning_rate": "--finetune-rate",
+    "by_fold": "--finetune-folds",
+}
+"""Choices of fine-tuning and their options."""
 
 
 @click.command()
@@ -27,8 +42,22 @@ from labelfix.cli.report import print_summary, top_option
 @click.option("--features", metavar="FILE|COL", help="Embeddings you have: NPY, NPZ, Parquet, or a column.")
 @click.option("--pred-probs", metavar="FILE|COL", help="Out-of-sample probabilities of your own model.")
 @click.option("--backbone", metavar="NAME", help="Any timm model, or NAME@checkpoint.safetensors.")
-@click.option("--image-size", type=int, metavar="PIXELS", help="Side of the square the backbone sees.")
-@click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Backbone arithmetic.")
+@click.option("--image-size", type=int, metavar="PIXELS", help="Side of the square that models see.")
+@click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Arithmetic of models.")
+@click.option("--mode", type=click.Choice(["probe", "finetune"]),
+              help="Watch heads on frozen features, or a whole model, in training.  [default: probe]")  # fmt: skip
+@click.option(
+    "--model", metavar="NAME", help="Model to fine-tune, such as resnet32.  [default: the backbone]"
+)
+@click.option("--from-scratch", "scratch", is_flag=True, help="Fine-tune from random weights.")
+@click.option("--finetune-epochs", "epochs", type=int, metavar="N",
+              help="Passes over the images.  [default: 10; 40 from scratch]")  # fmt: skip
+@click.option("--finetune-batch", "batch_size", type=int, metavar="N",
+              help="Images a step, of all processes together.  [default: 64]")  # fmt: skip
+@click.option("--finetune-rate", "learning_rate", type=float, metavar="RATE",
+              help="Peak learning rate.  [default: by batch and optimiser]")  # fmt: skip
+@click.option("--finetune-folds", "by_fold", is_flag=True,
+              help="Fine-tune five models, each without a fold that it then judges.")  # fmt: skip
 @click.option("-c", "--corrector", "correctors", multiple=True, metavar="NAME", default=("tmlc", "cleanlab"),
               help="Method; repeat for several, the first one ranks.  [default: tmlc, cleanlab]")  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path), help="Directory of features shared by all runs.")
@@ -51,33 +80,49 @@ def scan(
     Example:
       labelfix scan manifest.csv --images photos/ --label-col label -o run
     """
-    progress = progress_on_stderr(quiet)
-    progress.note(f"labelfix {__version__}: scanning {manifest}")
-    from labelfix.learn.recipe import Recipe
-    from labelfix.pipeline import scan as run_scan
-    from labelfix.readers.interface import Columns
+    from labelfix.learn.processes import crew
 
     chosen = {name: value for name, value in given.items() if value is not None}
-    columns = {
-        role: chosen.get(f"{role}_col")
-        for role in ("image", "label", "id", "group", "trusted", "annotator", "split")
-    }
-    choices = ("backbone", "image_size", "precision", "seed", "device", "workers")
-    findings = run_scan(
-        manifest,
-        Recipe(**{name: chosen[name] for name in choices if name in chosen}),
-        correctors=tuple(dict.fromkeys(correctors)),
-        out=out,
-        columns=Columns(**columns, root=chosen.get("images"), with_images=not _brings_evidence(chosen)),
-        features=chosen.get("features"),
-        pred_probs=chosen.get("pred_probs"),
-        cache=chosen.get("cache"),
-        resume=chosen["resume"],
-        progress=progress,
-    )
+    with crew() as leads:
+        if not leads:
+            return
+        progress = progress_on_stderr(quiet)
+        progress.note(f"labelfix {__version__}: scanning {manifest}")
+        from labelfix.pipeline import scan as run_scan
+
+        findings = run_scan(
+            manifest,
+            _recipe(chosen),
+            correctors=tuple(dict.fromkeys(correctors)),
+            out=out,
+            columns=_columns(chosen),
+            features=chosen.get("features"),
+            pred_probs=chosen.get("pred_probs"),
+            cache=chosen.get("cache"),
+            resume=chosen["resume"],
+            progress=progress,
+        )
     if as_json or not quiet:
         print_summary(findings, out, "json" if as_json else "rich", top, getattr(progress, "noted", set()))
 
 
-def _brings_evidence(chosen: dict[str, Any]) -> bool:
-    return "features" in chosen or "pred_probs" in chosen
+def _recipe(chosen: dict[str, Any]) -> Recipe:
+    """Build the recipe; raises UsageError for options of fine-tuning where nothing is fine-tuned."""
+    from labelfix.learn.recipe import FineTuning, Recipe
+
+    tuning = {name: chosen[name] for name in FINETUNE if chosen.get(name, False) is not False}
+    if tuning and chosen.get("mode") != "finetune":
+        options = ", ".join(FINETUNE[name] for name in tuning)
+        raise UsageError(f"{options}: means something with --mode finetune only; add it or leave this out")
+    choices = ("backbone", "image_size", "precision", "seed", "device", "workers", "mode")
+    taken = {name: chosen[name] for name in choices if name in chosen}
+    return Recipe(**taken, finetune=FineTuning(**tuning))
+
+
+def _columns(chosen: dict[str, Any]) -> Columns:
+    from labelfix.readers.interface import Columns
+
+    roles = ("image", "label", "id", "group", "trusted", "annotator", "split")
+    named = {role: chosen.get(f"{role}_col") for role in roles}
+    brings_evidence = "features" in chosen or "pred_probs" in chosen
+    return Columns(**named, root=chosen.get("images"), with_images=not brings_evidence)

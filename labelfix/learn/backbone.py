@@ -80,24 +80,25 @@ class Backbone:
         import torch
 
         features = np.empty((len(images), self.width), dtype=np.float16)
+        dtype = getattr(torch, self.identity.precision)
+        mean, std = (torch.tensor(v, device=self.device) for v in (self.identity.mean, self.identity.std))
         with torch.inference_mode():
             for start in range(0, len(images), self.piece):
                 part = torch.zeros(self.piece, self.size, self.size, 3, dtype=torch.uint8)
                 count = min(self.piece, len(images) - start)
                 part.numpy()[:count] = images[start : start + count]
-                out = self.model(self._normalised(part))[:count].float().clamp_(-_LARGEST, _LARGEST)
+                seen = normalise(part.to(self.device), mean, std).to(dtype)
+                out = self.model(seen)[:count].float().clamp_(-_LARGEST, _LARGEST)
                 features[start : start + count] = out.cpu().numpy()
         return features
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        import torch
 
-        dtype = torch.bfloat16 if self.identity.precision == "bfloat16" else torch.float32
-        mean = torch.tensor(self.identity.mean, device=self.device).repeat(self.size) * 255  # [S · 3]
-        std = torch.tensor(self.identity.std, device=self.device).repeat(self.size) * 255
-        lines = pixels.to(self.device).flatten(2).float()  # [n, S, S · 3]: whole lines are six times faster
-        scaled = lines.sub_(mean).mul_(1 / std).to(dtype).view(pixels.shape)
-        return scaled.permute(0, 3, 1, 2)  # channels-last as it lies
+def normalise(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Return what models read [n, 3, S, S], channels-last, of uint8 pixels [n, S, S, 3]; mean and std are [3]."""
+    size = pixels.shape[2]
+    lines = pixels.flatten(2).float()  # [n, S, S · 3]: whole lines are six times faster
+    scaled = lines.sub_(mean.repeat(size) * 255).mul_(1 / (std.repeat(size) * 255))
+    return scaled.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def identify(recipe: Recipe) -> Identity | None:
@@ -105,8 +106,6 @@ def identify(recipe: Recipe) -> Identity | None:
 
     Raises UsageError for an unknown name, device or file.
     """
-    import torch
-
     device = choose_device(recipe)
     name, checkpoint = weights.split(recipe.backbone)
     if name == DEFAULT_BACKBONE and checkpoint is None:
@@ -118,7 +117,7 @@ def identify(recipe: Recipe) -> Identity | None:
         path = checkpoint
     else:
         return None
-    precision = str(_dtype(recipe, device, torch)).removeprefix("torch.")
+    precision = str(choose_dtype(recipe, device)).removeprefix("torch.")
     return Identity(name, weights.file_digest(path), recipe.image_size or size, mean, std, precision)
 
 
@@ -131,7 +130,7 @@ def load_backbone(recipe: Recipe) -> Backbone:
     import torch
 
     device = choose_device(recipe)
-    dtype = _dtype(recipe, device, torch)
+    dtype = choose_dtype(recipe, device)
     identity = identify(recipe)
     name, checkpoint = weights.split(recipe.backbone)
     if identity is None:
@@ -178,11 +177,16 @@ def choose_device(recipe: Recipe) -> torch.device:
     return device
 
 
-def _dtype(recipe: Recipe, device: torch.device, torch: Any) -> Any:
+def choose_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """Return the arithmetic a recipe means on this device."""
+    import torch
+
+    cpu: Any = torch.backends.mkldnn
     if recipe.precision != "auto":
-        return getattr(torch, recipe.precision)
+        chosen: torch.dtype = getattr(torch, recipe.precision)
+        return chosen
     if device.type == "cpu":
-        native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 (no public question)
+        native = cpu.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 (no public question)
         fast = native and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 (same)
     else:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

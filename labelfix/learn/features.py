@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.errors import ImageUnreadable, InputError
+from labelfix.learn import decoding
 from labelfix.learn.cache import ShardWriter, Store
-from labelfix.learn.images import KEY_BYTES, Batch, ImageDataset, collate, content_key, decode
+from labelfix.learn.images import KEY_BYTES, ImageDataset, content_key
 from labelfix.learn.recipe import Recipe
 from labelfix.manifest import Images
 from labelfix.progress import Progress
@@ -29,11 +27,6 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 1 << 30  # bytes: up to here features are loaded, above they stay memory-mapped
 _CHUNK = 256  # rows hashed at a time while all are cached
-_CHEAP = (
-    1.5e-3  # seconds to decode an image: up to here a thread keeps up, and batches need not cross processes
-)
-_AHEAD = 3  # batches decoded while the backbone is busy
-_WORTH_WORKERS = 2.0  # seconds of decoding that pay for starting worker processes
 
 Rows = NDArray[np.intp]
 Half = NDArray[np.float16]
@@ -224,10 +217,10 @@ def _cached_first(work: _Work, rows: Rows, store: Store, advance: Callable[[int]
 def _forward(work: _Work, rows: Rows, store: Store, size: int, advance: Callable[[int], None]) -> None:
     """Decode what the cache does not have, send it through the backbone and write shards."""
     dataset = ImageDataset(work.images, size, rows, known=store.sorted_keys)
-    workers = _workers(work, dataset)
+    workers = decoding.worker_count(work.recipe, dataset)
     queued: set[bytes] = set()
-    decoding = contextlib.closing(_batches(dataset, work.recipe.batch_size, workers))
-    with decoding as batches, store.writer() as shards, contextlib.ExitStack() as imports:
+    decoded = contextlib.closing(decoding.batches(dataset, work.recipe.batch_size, workers))
+    with decoded as batches, store.writer() as shards, contextlib.ExitStack() as imports:
         full = _FullBatches(work, shards, imports)
         while True:
             with work.timed("decode_wait"):
@@ -281,64 +274,3 @@ class _FullBatches:
             features = backbone(pixels[:count])
         self._work.forwarded += len(features)
         self._shards.add(keys[:count], features)
-
-
-def _batches(dataset: ImageDataset, size: int, workers: int) -> Generator[Batch]:
-    """Yield the data set's batches in order; closing it ends the worker processes."""
-    if not workers:
-        yield from _ahead(dataset, size)
-        return
-    from torch.utils.data import DataLoader
-
-    mapped: Any = dataset  # map-style by its methods: no need to import torch for a base class
-    loader: DataLoader[Batch] = DataLoader(
-        mapped, size, num_workers=workers, collate_fn=collate, worker_init_fn=_leave_interrupts_to_parent
-    )
-    iterator = iter(loader)
-    try:
-        while (batch := next(iterator, None)) is not None:
-            yield batch
-    finally:
-        del iterator  # the last reference: torch then stops and joins the workers
-
-
-def _ahead(dataset: ImageDataset, size: int) -> Generator[Batch]:
-    """Decode in a thread while the backbone computes outside the interpreter, which leaves a core half idle."""
-
-    def load(start: int) -> Batch:
-        return collate(dataset.__getitems__(range(start, min(start + size, len(dataset)))))
-
-    with ThreadPoolExecutor(1) as thread:
-        coming: deque[Future[Batch]] = deque()
-        for start in range(0, len(dataset), size):
-            coming.append(thread.submit(load, start))
-            if len(coming) > _AHEAD:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-
-
-def _leave_interrupts_to_parent(_: int) -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _workers(work: _Work, dataset: ImageDataset) -> int:
-    """Decide how many processes decode. Only speed depends on it, so it may be measured."""
-    if work.recipe.workers is not None:
-        return work.recipe.workers
-    sample = dataset.rows[np.linspace(0, len(dataset) - 1, 9).astype(int)]
-    seconds = []
-    for row in sample:
-        with contextlib.suppress(ImageUnreadable):
-            data = work.images.read(int(row))
-            began = time.perf_counter()
-            decode(data, dataset.size)
-            seconds.append(time.perf_counter() - began)
-    each = float(np.median(seconds[1:])) if len(seconds) > 1 else 0.0  # the first one also warms up
-    from labelfix.learn.backbone import choose_device
-
-    if each * len(dataset) < _WORTH_WORKERS or (each < _CHEAP and choose_device(work.recipe).type == "cpu"):
-        return 0
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -187,9 +187,9 @@ def recorded_steps(total: int, checkpoints: int) -> list[int]:
     return sorted({max(1, round(float(s) * total)) for s in share})
 
 
-def schedule_share(step: int, total: int) -> float:
-    """Return the share of the peak rate at a step, 1 … total: linear warm-up over a twentieth, then a cosine to 0."""
-    warm = max(1, total // 20)
+def schedule_share(step: int, total: int, warm_up: float = 0.05) -> float:
+    """Return the share of the peak rate at a step, 1 … total: linear warm-up for a share of them, then a cosine."""
+    warm = max(1, int(total * warm_up))
     if step <= warm:
         return step / warm
     return float(0.5 * (1.0 + np.cos(np.pi * (step - warm) / max(1, total - warm))))

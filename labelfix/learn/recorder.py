@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from labelfix.evidence import EvidenceChunk
 from labelfix.rundir import writing
 
-SCHEMA = 1
+SCHEMA = 2
 BLOCKS = ("in_sample", "out_of_fold")
 KINDS = ("loss", "entropy", "margin")
 
@@ -41,11 +41,11 @@ class Recorder:
                 self.held[key][chunk.rows] = values
 
     def write(
-        self, path: Path, ids: NDArray[np.object_], folds: NDArray[np.int32], progress: list[float]
+        self, path: Path, ids: NDArray[np.object_], folds: NDArray[np.int32], progress: dict[str, list[float]]
     ) -> None:
         """Write one row per manifest row: id, fold (-1 = none), then a list of E numbers a kind.
 
-        `progress` [E] is the share of training done at each recorded epoch.
+        `progress` [E] is the share of training done at each recorded epoch, by block.
         """
         columns: dict[str, Any] = {"id": pa.array(ids, pa.string()), "fold": pa.array(folds, mask=folds < 0)}
         for key, values in self.held.items():

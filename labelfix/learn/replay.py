@@ -1,6 +1,7 @@
 """Replay: any rows × head checkpoints → evidence, chunk by chunk, two multiplications a row and checkpoint.
 
-One pass more says how far the heads believe each row's own label, which weighs its votes on its neighbours.
+A block that fine-tuning recorded is read instead. One pass more says how far the heads believe each row's own label,
+which weighs its votes on its neighbours.
 
 Chunks hold rows of one fold, so that a fold's heads are unpacked once. Memory: E × K floats a row of the
 chunk, bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, large ones compute them again.
@@ -8,7 +9,7 @@ chunk, bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
+from labelfix.learn.recording import Recording
 from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, belief, summarise
 
 if TYPE_CHECKING:
@@ -81,18 +83,32 @@ class Replay:
     """[N, K] the user's own out-of-sample probabilities, by manifest position."""
     trusted: NDArray[np.bool_] | None = None
     """[n]"""
+    seen: Recording | None = None
+    """The in-sample block that fine-tuning recorded; None: that of the heads, or none."""
+    unseen: Recording | None = None
+    """The out-of-fold block that fine-tuning recorded, likewise."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
 
     @property
     def epochs(self) -> int:
-        """E."""
-        return self.heads.epochs if self.heads is not None else 1
+        """E, of the out-of-fold block."""
+        return len(self.progress["out_of_fold"])
+
+    @property
+    def progress(self) -> dict[str, list[float]]:
+        """Share of training done at each recorded epoch [E], by block."""
+        heads = [1.0] if self.heads is None else self.heads.progress.tolist()
+        return {
+            name: heads if block is None else block.about["progress"]
+            for name, block in (("in_sample", self.seen), ("out_of_fold", self.unseen))
+        }
 
     @property
     def present(self) -> frozenset[str]:
         """Kinds of evidence that are there."""
         kinds = {"trajectories", "out_of_fold"}
-        kinds |= {"in_sample", "features"} if self.heads is not None else set()
+        kinds |= {"in_sample"} if self.heads is not None or self.seen is not None else set()
+        kinds |= {"features"} if self.heads is not None else set()
         kinds |= {"neighbours"} if self.neighbours is not None else set()
         kinds |= {"trusted"} if self.trusted is not None else set()
         return frozenset(kinds)
@@ -139,7 +155,9 @@ class Replay:
 
     @property
     def _keeps(self) -> bool:
-        block = 2 * self.epochs * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
+        block = (
+            sum(map(len, self.progress.values())) * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
+        )
         return len(self) * block <= KEEP_BYTES
 
     def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
@@ -147,26 +165,43 @@ class Replay:
             yield self._chunk(at, *map(_log_p, blocks))
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
-        """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where there are heads."""
-        size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (self.epochs * self.classes)))
-        if self.heads is None or self.folds is None:
+        """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
+        longest = max(map(len, self.progress.values()))
+        size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (longest * self.classes)))
+        if self.folds is None:
             assert self.given is not None
             for start in range(0, len(picked), size):
                 at = picked[start : start + size]
                 given = self.given[self.rows[at]].astype(np.float32)
                 yield at, [np.log(np.maximum(given, np.exp(FLOOR)))[:, None, :]]
             return
-        assert self.features is not None
         folds = self.folds[picked]
-        for fold in range(self.heads.folds):
+        for fold in np.unique(folds):
             members = picked[folds == fold]
-            if len(members) == 0:
-                continue
-            outside, inside = self.heads.out_of_fold(fold), self.heads.in_sample(fold)
+            blocks = (
+                self._block(self.unseen, Heads.out_of_fold, fold),
+                self._block(self.seen, Heads.in_sample, fold),
+            )
             for start in range(0, len(members), size):
                 at = members[start : start + size]
-                x = self.features.take(self.rows[at]).astype(np.float32)
-                yield at, [(x @ w + b).reshape(len(x), -1, self.classes) for w, b in (outside, inside)]
+                x = self._features_at(at)
+                yield at, [block(at, x) for block in blocks]
+
+    def _features_at(self, at: NDArray[np.intp]) -> Floats:
+        """Return features [n, d] for the heads; [n, 0] where there are none."""
+        if self.features is None or self.heads is None:
+            return np.empty((len(at), 0), np.float32)
+        return self.features.take(self.rows[at]).astype(np.float32)
+
+    def _block(
+        self, recorded: Recording | None, of_heads: Callable[[Heads, int], tuple[Floats, Floats]], fold: int
+    ) -> Callable[[NDArray[np.intp], Floats], Floats]:
+        """Return what gives logits [n, E, K] of rows of a fold and their features: the recording, else heads."""
+        if recorded is not None:
+            return lambda at, _: recorded.log_p(at, self.labels[at])
+        assert self.heads is not None
+        weight, bias = of_heads(self.heads, fold)
+        return lambda _, x: (x @ weight + bias).reshape(len(x), -1, self.classes)
 
     def _chunk(self, at: NDArray[np.intp], oof: Floats, ins: Floats | None = None) -> EvidenceChunk:
         given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
@@ -186,8 +221,8 @@ class Replay:
         trusted = self.trusted[at] if self.trusted is not None else None
         return EvidenceChunk(
             self.rows[at], labels, self.classes, candidates,
-            summarise(ins, candidates) if ins is not None else None, summarise(oof, candidates),
-            probabilities, votes, reliable_votes, trusted,
+            summarise(ins, candidates, _entropy(self.seen, at)) if ins is not None else None,
+            summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, votes, reliable_votes, trusted,
         )  # fmt: skip
 
 
@@ -195,6 +230,10 @@ def _log_p(logits: Floats) -> Floats:
     logits -= logits.max(axis=2, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
     return logits
+
+
+def _entropy(recorded: Recording | None, at: NDArray[np.intp]) -> Floats | None:
+    return None if recorded is None else recorded.entropy(at)
 
 
 def _mean_margin(scores: Floats, labels: Ints) -> Floats:

@@ -1,4 +1,4 @@
-"""Weights: the packaged default, the hub's, or a local checkpoint; else an error, never a random network.
+"""Weights: the packaged default, the hub's, or a local checkpoint; random ones only where they are asked for.
 
 Models come from timm, without a classifier. Torch and timm are imported when they are needed.
 """
@@ -57,12 +57,19 @@ def configuration(name: str) -> Any:
     """Return timm's configuration of a model; raises UsageError for an unknown name or tag."""
     import timm
 
+    import labelfix.learn.resnet32  # noqa: F401 (makes its name known)
+
     if not timm.is_model(name):
         raise unknown_name("backbone", name, timm.list_models())
     tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
     if "." in name and name not in tags:
         raise unknown_name("backbone", name, tags)
     return timm.get_pretrained_cfg(name)
+
+
+def untrained(name: str, size: int | None) -> Any:
+    """Build a model with the random weights that torch's generator draws; raises UsageError."""
+    return _create(name, size, None if ":" in name else configuration(name), pretrained=False)
 
 
 def _create(name: str, size: int | None, config: Any, **options: Any) -> Any:
