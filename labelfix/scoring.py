@@ -16,7 +16,7 @@ from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
-from labelfix.tmlc.calibrate import DEFAULT_SLACK, error_rate
+from labelfix.tmlc.calibrate import error_rate
 
 RARE_RATE, RARE_LEAD = 0.02, 0.5
 COMMON_RATE, COMMON_LEAD = 0.2, 0.1
@@ -120,7 +120,7 @@ def tabulate(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate.
 
-    `settings` are those of the primary corrector's state: `rate_slack` and `known_wrong` are used where it has them.
+    `settings` are those of the primary corrector's state: `rate_views` and `known_wrong` are used where it has them.
     """
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
@@ -130,7 +130,7 @@ def tabulate(
     trusted = manifest.trusted[scored.rows] if manifest.trusted is not None else np.zeros(len(given), bool)
     suspicion[trusted] = 0.0
     order_by[trusted] = -np.inf
-    estimate = error_rate(suspicion[~trusted], settings.get("rate_slack", DEFAULT_SLACK))
+    estimate = error_rate(suspicion[~trusted], settings.get("rate_views", ()))
 
     suggested, confidence = primary.suggested(given)
     confidence[trusted] = 0.0

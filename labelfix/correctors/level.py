@@ -45,13 +45,14 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     known = known_wrong.compare(
         lambda rows: corrector.score(state, rows).score, evidence.sample(COMPARED).untrusted()
     )
+    views = (float(other.mean()),) if known is None else (float(other.mean()), known.share)
     if known is not None and other.any():
-        share = float(other.mean())
-        p = (p * joint_rate(share, known.share) / share).clip(0.0, 1.0)
+        p = (p * joint_rate(*views) / views[0]).clip(0.0, 1.0)
     return dataclasses.replace(
         state,
         arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": p.astype(np.float32)},
-        settings=state.settings | {"known_wrong": None if known is None else dataclasses.asdict(known)},
+        settings=state.settings
+        | {"known_wrong": None if known is None else dataclasses.asdict(known), "rate_views": views},
     )
 
 

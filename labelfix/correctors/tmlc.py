@@ -26,11 +26,10 @@ class TMLC:
         self.weights = weights
 
     def fit(self, evidence: Evidence) -> State:
-        """Judge the training rows; how far estimated rates may be off comes with the weights."""
-        net, card = load_net(self.weights)
+        """Judge the training rows."""
+        net, _ = load_net(self.weights)
         judgement = Judgement.fit(net, evidence)
-        settings = judgement.settings() | {"rate_slack": card["rate_slack"]}
-        return state_of("tmlc", evidence, judgement.arrays(), **settings)
+        return state_of("tmlc", evidence, judgement.arrays(), **judgement.settings())
 
     def score(self, state: State, rows: EvidenceChunk) -> Correction:
         """The score is the log-odds that the given label is wrong; suspicion is the same as a probability."""

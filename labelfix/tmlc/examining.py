@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labelfix.learn.recipe import Recipe
 from labelfix.progress import Progress
 from labelfix.tmlc.bank import Lesson, canonical_order, evidence_of
-from labelfix.tmlc.calibrate import calibration_error, measured_slack
+from labelfix.tmlc.calibrate import calibration_error
 from labelfix.tmlc.judgement import Judgement
 from labelfix.tmlc.net import TMLCNet
 from labelfix.tmlc.sources import CleanSet, draw_task
@@ -37,7 +37,7 @@ def examine(
     nets: tuple[TMLCNet, TMLCNet], late: frozenset[str], clean: Sequence[CleanSet], seed: int, count: int,
     progress: Progress, processes: int = 2,
 ) -> dict[str, Any]:  # fmt: skip
-    """Score judgements of fresh tasks: ranking, calibration, and by how much estimated error rates are off.
+    """Score judgements of fresh tasks: ranking and calibration.
 
     `nets` are fitted on the early sources and on the late ones; each judges tasks of the others.
     """
@@ -46,14 +46,11 @@ def examine(
     work = partial(_judge_one, nets, late, list(clean), seed)
     judged = list(spread(work, range(FIRST, FIRST + count), "examination", progress, processes))
     precisions = [average_precision_score(wrong, suspicion) for suspicion, wrong in judged if wrong.any()]
-    estimated = np.array([suspicion.mean(dtype=np.float64) for suspicion, _ in judged])
-    true = np.array([wrong.mean() for _, wrong in judged])
     suspicions, wrongs = (np.concatenate(parts) for parts in zip(*judged, strict=True))
     return {
         "unseen_source_tasks": count,
         "unseen_source_average_precision": round(float(np.mean(precisions)), 4) if precisions else None,
         "unseen_source_calibration_error": round(calibration_error(suspicions, wrongs), 4),
-        "rate_slack": round(measured_slack(estimated, true), 4),
     }
 
 

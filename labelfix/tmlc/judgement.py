@@ -36,6 +36,8 @@ class Judgement:
     blend: Blend
     known: KnownWrong | None
     """None where nothing was learnt out of fold."""
+    views: tuple[float, ...] = ()
+    """Estimates of the error rate that the level joins."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
@@ -52,10 +54,10 @@ class Judgement:
         known = known_wrong.compare(
             lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked
         )
-        if known is not None and sample.probabilities is not None:
-            share = confident_share(sample.probabilities, sample.labels, sample.trusted)
-            blend = Blend.fit(withheld, whole, asked, weight, joint_rate(share, known.share))
-        return cls(norms, blend, known)
+        if known is None or sample.probabilities is None:
+            return cls(norms, blend, known)
+        views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
+        return cls(norms, Blend.fit(withheld, whole, asked, weight, joint_rate(*views)), known, views)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
@@ -83,6 +85,7 @@ class Judgement:
             "epochs": self.norms.epochs,
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
+            "rate_views": self.views,
         }
 
     @classmethod
@@ -90,7 +93,7 @@ class Judgement:
         """Undo `arrays` and `settings`, for scoring."""
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
-        return cls(norms, Blend.from_dict(settings["blend"]), known)
+        return cls(norms, Blend.from_dict(settings["blend"]), known, tuple(settings["rate_views"]))
 
 
 def _log_odds(log_q: Floats) -> Floats:

@@ -7,6 +7,8 @@ import pytest
 
 from labelfix.tmlc.calibrate import confident_share, confidently_other, error_rate
 
+SUSPICION = np.linspace(0, 0.4, 500).astype(np.float32)
+
 
 def test_rows_are_confidently_other_at_the_threshold_of_the_other_class() -> None:
     p = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.45, 0.55]])
@@ -29,7 +31,20 @@ def test_classes_without_rows_attract_nothing() -> None:
     assert confident_share(p, np.array([0, 0, 1, 1], np.int32)) == 0.5  # rows of 1 prefer 0, none 2
 
 
-def test_the_interval_holds_the_rate_and_narrows_with_less_slack() -> None:
-    suspicion = np.linspace(0, 0.4, 500).astype(np.float32)
-    wide, narrow = error_rate(suspicion, 1.0), error_rate(suspicion, 0.2)
-    assert wide["low"] < narrow["low"] < narrow["rate"] == wide["rate"] < narrow["high"] < wide["high"]
+@pytest.mark.parametrize("views", [(), (0.2, 0.2), (0.05, 0.3)])
+def test_the_interval_holds_the_rate_and_every_other_estimate(views: tuple[float, ...]) -> None:
+    found = error_rate(SUSPICION, views)
+    for estimate in (found["rate"], *views):
+        assert found["low"] < estimate < found["high"]
+
+
+def test_the_interval_is_wider_where_estimates_contradict_each_other() -> None:
+    at_one, apart = error_rate(SUSPICION, (0.2, 0.2)), error_rate(SUSPICION, (0.05, 0.3))
+    assert apart["rate"] == at_one["rate"]
+    assert apart["low"] < at_one["low"]
+    assert at_one["high"] < apart["high"]
+
+
+def test_few_rows_leave_more_doubt_than_many() -> None:
+    few, many = error_rate(SUSPICION[::50]), error_rate(SUSPICION)
+    assert few["high"] - few["low"] > many["high"] - many["low"]
