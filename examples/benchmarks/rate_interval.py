@@ -4,9 +4,9 @@
         --noise symmetric:0 --noise annotators:0.1
     python examples/benchmarks/rate_interval.py labelme.parquet@embedding:label_clean --label label_majority
 
-For each set and each kind of wrong labels: the 95 % quantile of log (true / highest estimate) and of
-log (lowest estimate / true), both with .02 added to rates; how often the 90 % interval holds the true rate; its width;
-its interval score (Gneiting & Raftery 2007) beside that of the interval 0 … 1, which always holds it.
+For each set and each kind of wrong labels: the 95 % quantile of how far the log-odds of the true rate lie above those
+of the highest estimate, and below those of the lowest; how often the 90 % interval holds the true rate; its width; its
+interval score (Gneiting & Raftery 2007) beside that of the interval 0 … 1, which always holds it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
 from labelfix.progress import Silent
 from labelfix.readers.interface import Columns
-from labelfix.tmlc.calibrate import SMALL, error_rate
+from labelfix.tmlc.calibrate import error_rate, log_odds
 from labelfix.tmlc.judgement import SAMPLE, Judgement
 from labelfix.tmlc.net import TMLCNet, load_net
 
@@ -42,13 +42,13 @@ class Estimated:
 
     @property
     def above(self) -> float:
-        """Logarithm of the true rate over the highest estimate."""
-        return float(np.log((self.true + SMALL) / (max(self.rate, *self.views) + SMALL)))
+        """How far the true rate lies above the highest estimate, log-odds."""
+        return log_odds(self.true) - log_odds(max(self.rate, *self.views))
 
     @property
     def below(self) -> float:
-        """Logarithm of the lowest estimate over the true rate."""
-        return float(np.log((min(self.rate, *self.views) + SMALL) / (self.true + SMALL)))
+        """How far it lies below the lowest, log-odds."""
+        return log_odds(min(self.rate, *self.views)) - log_odds(self.true)
 
 
 def main() -> None:
