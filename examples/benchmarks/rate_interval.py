@@ -1,6 +1,6 @@
 """How far the true error rate lies outside the estimates of it: where the slack of the interval comes from.
 
-    python examples/benchmarks/rate_interval.py flowers.parquet pacs.parquet --truth label --group-col group \
+    python examples/benchmarks/rate_interval.py flowers.parquet pacs.parquet --truth label \
         --noise symmetric:0 --noise annotators:0.1
     python examples/benchmarks/rate_interval.py labelme.parquet@embedding:label_clean --label label_majority
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -58,15 +59,14 @@ def main() -> None:
     parser.add_argument("--truth")
     parser.add_argument("--label", action="append", default=[])
     parser.add_argument("--noise", action="append", default=[])
-    parser.add_argument("--group-col")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--cache", default=default_cache())
+    parser.add_argument("--cache", type=Path, default=default_cache())
     given = parser.parse_args()
     net, _ = load_net()
     trials = []
     for manifest in given.manifests:
         data = load(
-            manifest, given.truth, given.label, Columns(group=given.group_col), None, None, False, Recipe(),
+            manifest, given.truth, given.label, Columns(), None, None, False, Recipe(),
             given.cache, Silent(),
         )  # fmt: skip
         kinds = [(data.labelled, column) for column in given.label]
