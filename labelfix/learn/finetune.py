@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from labelfix.errors import UsageError
@@ -25,10 +24,11 @@ from labelfix.learn import classifier, processes
 from labelfix.learn.pixels import write_pixels
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recording import Recording
-from labelfix.learn.training import Data, Plan, Training, split
+from labelfix.learn.targets import Targets
+from labelfix.learn.training import Data, Plan, Training, load_checkpoint, split
 from labelfix.manifest import Images
 from labelfix.progress import Progress, Silent
-from labelfix.rundir import RunDir, writing
+from labelfix.rundir import RunDir
 from labelfix.trajectories import Ints
 
 Rows = NDArray[np.intp]
@@ -101,34 +101,24 @@ def fine_tune(
 def carry_out(job: Job, progress: Progress | None = None) -> None:
     """Do this process's part of a job, from the last checkpoint on. All processes meet after every epoch."""
     recipe, progress = job.recipe, progress or Silent()
-    data = Data(np.load(job.pixels, mmap_mode="r"), job.labels)
+    data = Data(np.load(job.pixels, mmap_mode="r"), Targets.hard(job.labels), job.classes)
     recordings = {name: Recording.open(job.recorded / name, writable=True) for name in _names(job.folds)}
-    held = torch.load(job.checkpoint, "cpu", weights_only=True) if job.checkpoint.exists() else None
+    held = load_checkpoint(job.checkpoint)
     for number, turn in enumerate(turns(job.folds, len(job.labels))):
         if held is not None and number < held["number"]:
             continue
         model = classifier.build(recipe, job.classes)
         plan = Plan.of(recipe, model.trained)
-        training, done = Training(model, plan, recipe, number), 0
-        if held is not None and number == held["number"]:
-            training.restore(held["state"])
-            done = held["epochs"]
-        for epoch in range(done, plan.epochs):
-            name = f"{epoch + 1}/{plan.epochs}"
-            with progress.stage(f"fine-tune {name}", len(turn.learnt), "images") as advance:
-                training.learn(data, turn.learnt, epoch, advance)
-            if epoch + 1 in plan.recorded:
-                training.settle(data, turn.learnt)
-                asked = sum(map(len, turn.asked.values()))
-                with progress.stage(f"record {name}", asked, "images") as advance:
-                    for block, rows in turn.asked.items():
-                        at = plan.recorded.index(epoch + 1)
-                        training.record(data, rows, recordings[block], at, advance)
-            processes.wait()
-            if processes.rank() == 0:
-                with writing(job.checkpoint) as temporary:
-                    state = {"number": number, "epochs": epoch + 1, "state": training.state()}
-                    torch.save(state, temporary)
+        training = Training(model, plan, recipe, number)
+        for epoch in training.epochs(data, turn.learnt, job.checkpoint, progress):
+            if epoch not in plan.recorded:
+                continue
+            training.settle(data, turn.learnt)
+            asked = sum(map(len, turn.asked.values()))
+            with progress.stage(f"record {epoch}/{plan.epochs}", asked, "images") as advance:
+                for block, rows in turn.asked.items():
+                    at = plan.recorded.index(epoch)
+                    training.record(data, rows, recordings[block], at, advance)
 
 
 def turns(folds: Ints | None, rows: int) -> list[Turn]:

@@ -16,6 +16,7 @@ from labelfix.learn import classifier, finetune
 from labelfix.learn.pixels import write_pixels
 from labelfix.learn.recipe import FineTuning, Recipe
 from labelfix.learn.recording import Recording
+from labelfix.learn.targets import Targets
 from labelfix.learn.training import Data, Plan, Training, split
 from labelfix.progress import Silent
 from labelfix.rundir import RunDir
@@ -95,7 +96,7 @@ def all_of(recording: Recording) -> np.ndarray:
 
 def test_each_epoch_says_what_the_model_answers_to_the_unchanged_pixels(tmp_path):
     write_pixels(tmp_path / "pixels.npy", Drawn(), AT, SIZE, RECIPE, lambda _: None)
-    data = Data(np.load(tmp_path / "pixels.npy", mmap_mode="r"), LABELS)
+    data = Data(np.load(tmp_path / "pixels.npy", mmap_mode="r"), Targets.hard(LABELS), CLASSES)
     images = np.stack([Drawn().pixels(i) for i in range(ROWS)])
     np.testing.assert_array_equal(data.pixels, images)
     model = classifier.build(RECIPE, CLASSES)
