@@ -27,6 +27,7 @@ from labelfix.progress import Progress
 from labelfix.readers import read
 from labelfix.readers.arrays import order_remark, read_array
 from labelfix.readers.interface import Columns
+from labelfix.readers.storage import is_url
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
@@ -75,6 +76,15 @@ def read_manifest(source: str, columns: Columns) -> Manifest:
         for name in ("image", "label", "id", "group", "trusted", "annotator", "split")
     }
     return read(source, images=columns.root, with_images=columns.with_images, **options)
+
+
+def read_from(source: str, columns: Columns | None) -> dict[str, str | None]:
+    """Say where a manifest and its images are, whatever the working directory: what reading them again needs."""
+    root = None if columns is None else columns.root
+    return {
+        name: place if not place or is_url(place) else str(Path(place).absolute())
+        for name, place in (("source", source), ("root", root))
+    }
 
 
 def check_machine(recipe: Recipe, brings: bool = False) -> None:

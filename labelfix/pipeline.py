@@ -29,6 +29,7 @@ from labelfix.intake import (
     look,
     mode_notes,
     name_rows,
+    read_from,
     read_manifest,
     select,
     timed,
@@ -124,6 +125,7 @@ def scan(
     record |= {
         "source": manifest.source,
         "columns": manifest.columns,
+        "read_from": read_from(manifest.source, columns),
         "notes": list(notes),
         "estimated_errors": estimate,
         "chosen": _chosen(recipe, view, evidence),

@@ -131,7 +131,7 @@ def train_variants(
     features: Features, rows: NDArray[np.intp], variants: Sequence[Targets], classes: int, recipe: Recipe,
     fitted_on: str, progress: Progress,
 ) -> Heads:  # fmt: skip
-    """Train a head on each variant of the labels of the same rows [n], together: each is a "fold", with one checkpoint."""
+    """Train a head on each variant of the labels of the same rows [n]: each is a "fold", with one checkpoint."""
     import torch
 
     device = choose_device(recipe)

@@ -115,6 +115,11 @@ class Recipe:
         """Whether heads on frozen features judge out of fold; else models do that are fine-tuned by fold."""
         return self.mode == "probe" or not self.finetune.by_fold
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Build the recipe that run.json holds; the number of workers is of no run."""
+        return cls(**values | {"finetune": FineTuning(**values["finetune"])})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json."""
         return asdict(self)

@@ -45,6 +45,10 @@ class Targets:
         """[m] rows that take part."""
         return np.flatnonzero(self.p.any(axis=1))
 
+    def of(self, at: NDArray[np.intp]) -> Targets:
+        """Return the labels of some rows."""
+        return Targets(self.classes[at], self.p[at], None if self.rest is None else self.rest[at])
+
     def dense(self, at: NDArray[np.intp], classes: int) -> Floats:
         """Return the labels of some rows as distributions [b, K]."""
         listed, p = self.classes[at], self.p[at]

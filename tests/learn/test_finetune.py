@@ -231,7 +231,7 @@ def test_what_was_begun_on_other_rows_is_not_taken_over(tmp_path):
 def test_an_image_that_went_away_meanwhile_is_named(tmp_path):
     images = Drawn()
     images.gone.add(3)
-    with pytest.raises(InputError, match=r"3\.png: was changed during the scan \(the file is gone\)"):
+    with pytest.raises(InputError, match=r"3\.png: was changed since it was first read \(the file is gone\)"):
         write_pixels(tmp_path / "pixels.npy", images, AT, SIZE, RECIPE, lambda _: None)
     assert not list(tmp_path.iterdir())
 
