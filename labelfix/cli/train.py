@@ -33,6 +33,8 @@ LABELS = ("given", "cleanlab-pruned", "pruned", "fixed", "soft", "all")
 @click.option("--images", metavar="DIR", help="Where its image paths start, if they have moved.")
 @click.option("--mode", type=click.Choice(["probe", "finetune"]),
               help="Train heads on frozen features, or a whole model.  [default: as scanned]")  # fmt: skip
+@click.option("--image-size", type=int, metavar="PIXELS",
+              help="Side of the square that models see.  [default: as scanned]")  # fmt: skip
 @finetune_options
 @click.option("--cache", type=click.Path(path_type=Path), help="Directory of features shared by all runs.")
 @click.option("--seed", type=int, metavar="N", help="Of everything drawn at random.  [default: as scanned]")
@@ -104,5 +106,6 @@ def _recipe(scanned: Recipe, chosen: dict[str, Any]) -> Recipe:
     """Take the scan's recipe with the choices of this call."""
     mode = chosen.get("mode", scanned.mode)
     tuning = finetuning(chosen, mode == "finetune", scanned.finetune)
-    taken = {name: chosen[name] for name in ("mode", "seed", "device", "workers") if name in chosen}
+    choices = ("mode", "image_size", "seed", "device", "workers")
+    taken = {name: chosen[name] for name in choices if name in chosen}
     return replace(scanned, **taken, finetune=tuning)
