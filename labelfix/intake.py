@@ -93,7 +93,9 @@ def check_machine(recipe: Recipe, brings: bool = False) -> None:
         raise UsageError(f"recipe: seed is {recipe.seed}, but must lie in 0 … {2**31 - 2}")
     if recipe.device != "auto":
         choose_device(recipe)
-    if recipe.mode == "finetune":
+    if recipe.mode != "probe":
+        if brings and recipe.mode == "auto":
+            return
         if brings:
             remedy = "leave --features and --pred-probs out, or choose --mode probe"
             raise UsageError(f"--mode finetune trains on images, but evidence of your own is given; {remedy}")
@@ -104,7 +106,7 @@ def check_machine(recipe: Recipe, brings: bool = False) -> None:
 
 def mode_notes(recipe: Recipe) -> tuple[str, ...]:
     """Say whose probabilities are out of sample, where that is not plain."""
-    if recipe.mode == "probe":
+    if recipe.mode != "finetune":
         return ()
     if recipe.trains_heads:
         whose = f"heads on frozen features of {recipe.backbone}, trained without the row's fold"

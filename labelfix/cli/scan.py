@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @click.option("--backbone", metavar="NAME", help="Any timm model, or NAME@checkpoint.safetensors.")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side of the square that models see.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Arithmetic of models.")
-@click.option("--mode", type=click.Choice(["probe", "finetune"]),
-              help="Watch heads on frozen features, or a whole model, in training.  [default: probe]")  # fmt: skip
+@click.option("--mode", type=click.Choice(["probe", "finetune", "auto"]),
+              help="Watch heads on frozen features in training, or a whole model.  [default: probe]")  # fmt: skip
 @finetune_options
 @click.option("--finetune-folds", "by_fold", is_flag=True,
               help="Fine-tune five models, each without a fold that it then judges.")  # fmt: skip
@@ -91,7 +91,7 @@ def _recipe(chosen: dict[str, Any]) -> Recipe:
     """Build the recipe; raises UsageError for options of fine-tuning where nothing is fine-tuned."""
     from labelfix.learn.recipe import Recipe
 
-    tuning = finetuning(chosen, chosen.get("mode") == "finetune")
+    tuning = finetuning(chosen, chosen.get("mode", "probe") != "probe")
     choices = ("backbone", "image_size", "precision", "seed", "device", "workers", "mode")
     taken = {name: chosen[name] for name in choices if name in chosen}
     return Recipe(**taken, finetune=tuning)
