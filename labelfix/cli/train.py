@@ -76,7 +76,7 @@ def train(
         scanned = read_again(record, manifest, images)
         held = None
         if evaluate is not None:
-            seen = evaluate_features is None
+            seen = record["brought"] is None
             held = read(evaluate, label_col=truth, images=evaluate_images, with_images=seen, min_classes=1)
         results = run_train(
             run,

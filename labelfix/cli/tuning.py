@@ -52,7 +52,5 @@ def finetuning(chosen: dict[str, Any], tunes: bool, held: FineTuning | None = No
     tuning = {name: chosen[name] for name in FINETUNE if chosen.get(name, False) is not False}
     if tuning and not tunes:
         options = ", ".join(FINETUNE[name] for name in tuning)
-        raise UsageError(
-            f"{options}: means something with --mode finetune only; add it or leave this out"
-        )
+        raise UsageError(f"{options}: means something with --mode finetune only; add it or leave this out")
     return replace(held or FineTuning(), **tuning)

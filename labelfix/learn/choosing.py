@@ -34,6 +34,8 @@ POOR = 0.8
 Koch 1977)."""
 FEWEST = 500
 """Rows from which on a whole model is expected to learn more than its labels by heart."""
+TIMED = 16
+"""Images that are timed on a processor, at most: a batch of any size takes as long there, image by image."""
 MOST_MINUTES = 30.0
 """A scan that nobody asked to be long takes no longer than this for fine-tuning."""
 
@@ -118,14 +120,12 @@ def compare(
     differ = float((linear[asked] != local[asked]).mean())
     shares = [np.bincount(reader[asked], minlength=K) / len(asked) for reader in (linear, local)]
     by_chance = 1.0 - float(shares[0] @ shares[1])
-    return (
-        differ,
-        1.0 - differ / by_chance if by_chance > 0 else 0.0,
-    )  # both name one class throughout: they know nothing
+    # Where both name one class throughout, they agree and know nothing.
+    return differ, 1.0 - differ / by_chance if by_chance > 0 else 0.0
 
 
 def estimate_minutes(recipe: Recipe, rows: int, classes: int) -> float:
-    """Estimate how long fine-tuning takes on this machine, as it is now: a few batches are timed.
+    """Estimate how long fine-tuning takes on this machine, as busy as it is now: a small batch is timed.
 
     Counted are training and recorded passes; decoding, once, is not. All processes of torchrun share the work.
     """
@@ -137,6 +137,7 @@ def estimate_minutes(recipe: Recipe, rows: int, classes: int) -> float:
 
     net = classifier.build(replace(recipe, mode="finetune"), classes)
     plan, size = Plan.of(recipe, net.trained), min(recipe.finetune.batch_size, rows)
+    size = min(size, TIMED) if net.device.type == "cpu" else size
     pixels = torch.zeros(size, net.size, net.size, 3, dtype=torch.uint8, device=net.device)
     wanted = torch.zeros(size, dtype=torch.int64, device=net.device)
 

@@ -160,7 +160,7 @@ def _held_out(
         what = (
             "features of your own, so name those of the held-out rows with" if own else "images, so leave out"
         )
-        raise UsageError(f"the run was trained on {what} --evaluate-features")
+        raise UsageError(f"the run is of {what} --evaluate-features")
     if not isinstance(evaluate, Manifest):
         evaluate = read(evaluate, label_col=truth, with_images=not own, min_classes=1)
     if evaluate.images is None and not own:
