@@ -51,9 +51,8 @@ def main() -> None:
     tuning = FineTuning(model=given.model, scratch=given.from_scratch, batch_size=given.batch)
     recipe = Recipe(mode="finetune", image_size=given.pixels, device=given.device, finetune=tuning)
     net = classifier.build(recipe, given.classes)
-    print(
-        f"{net.name}, {net.size} pixels, batch {given.batch}, {net.dtype}, {net.device}, {torch.get_num_threads()} threads"
-    )
+    threads = torch.get_num_threads()
+    print(f"{net.name}, {net.size} pixels, batch {given.batch}, {net.dtype}, {net.device}, {threads} threads")
     rows = given.batch * given.batches
     with tempfile.TemporaryDirectory() as folder:
         data = images(Path(folder) / "pixels.npy", rows, net.size, given.classes)
