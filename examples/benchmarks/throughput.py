@@ -7,8 +7,9 @@ The training pass (soft targets, schedule, clipped gradients, loss check) stands
 backward and optimiser step; the recording pass (log-probabilities, entropy, memory-mapped files) against forward and
 accuracy. Both read the same memory-mapped pixels through the same reader, augmentation included. The two loops of a
 pair take turns of a few batches, so that whatever else the machine does weighs on both alike; who goes first changes
-from turn to turn. Printed: images a second of all turns, and the ratio ours / plain, by the whole time and as the
-median over turns; 1 is no cost. A few minutes on two cores; what that printed is in throughput.md.
+from turn to turn. Printed: images a second, and the ratio ours / plain, by the clock, as its median over turns, and by
+processor time, which other work on the machine cannot lengthen; on a GPU only the clock counts. 1 is no cost. A few
+minutes on two cores; what that printed is in throughput.md.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -56,17 +56,18 @@ def main() -> None:
     rows = given.batch * given.batches
     with tempfile.TemporaryDirectory() as folder:
         data = images(Path(folder) / "pixels.npy", rows, net.size, given.classes)
-        print(
-            "| pass | plain, images/s | ours, images/s | ratio of all | median ratio |\n|---|---|---|---|---|"
-        )
+        print("| pass | plain, images/s | ours, images/s | ratio | median of turns | by processor time |")
+        print("|---|---|---|---|---|---|")
         for name, plain, ours in pairs(net, data, recipe, Path(folder) / "recorded"):
-            times = taking_turns(plain, ours, given.turns, net.device)
-            each = [rows * given.turns / sum(spent) for spent in times]
-            ratios = [p / o for p, o in zip(*times, strict=True)]
-            print(
-                f"| {name} | {each[0]:.0f} | {each[1]:.0f} | {each[1] / each[0]:.3f} | {median(ratios):.3f} |",
-                flush=True,
+            clock, processor = taking_turns(plain, ours, given.turns, net.device).transpose(2, 0, 1)
+            each = rows * given.turns / clock.sum(axis=1)
+            ratios = (
+                each[1] / each[0],
+                np.median(clock[0] / clock[1]),
+                processor[0].sum() / processor[1].sum(),
             )
+            cells = [name, *(f"{number:.0f}" for number in each), *(f"{ratio:.3f}" for ratio in ratios)]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def images(path: Path, rows: int, size: int, classes: int) -> Data:
@@ -122,21 +123,17 @@ def pairs(
     return [("training", plain_training, learn), ("recording", plain_evaluation, record)]
 
 
-def taking_turns(
-    plain: Turn, ours: Turn, turns: int, device: torch.device
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of each turn; both have had one that does not count."""
-    times: tuple[list[float], list[float]] = [], []
-    for turn in range(-1, turns):
-        order = (0, 1) if turn % 2 else (1, 0)
-        for which in order:
-            began = time.perf_counter()
-            (plain, ours)[which](turn + 1)
+def taking_turns(plain: Turn, ours: Turn, turns: int, device: torch.device) -> np.ndarray:
+    """Return seconds by the clock and of processors [plain or ours, turn, 2]; first turns do not count."""
+    times = np.zeros((2, turns + 1, 2))
+    for turn in range(turns + 1):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            began = np.array([time.perf_counter(), time.process_time()])
+            (plain, ours)[which](turn)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if turn >= 0:
-                times[which].append(time.perf_counter() - began)
-    return times
+            times[which, turn] = np.array([time.perf_counter(), time.process_time()]) - began
+    return times[:, 1:]
 
 
 if __name__ == "__main__":
