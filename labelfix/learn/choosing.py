@@ -5,7 +5,7 @@ did not see the row and the majority of its nearest neighbours, are both wrong w
 differently; noise in the labels, which both average out, hardly moves them apart. How often two classifiers differ on
 rows that neither has learnt estimates how often they are wrong (Jiang et al. 2022, Assessing Generalization of SGD via
 Disagreement, §3). On ten sets with 14 to 42 % wrong labels it was off by .03 on average, where the share of rows that
-differ from the given labels was off by .14 (examples/benchmarks/LOG.md). Ten neighbours average noise out only so far:
+differ from the given labels was off by .12 (examples/benchmarks/LOG.md). Ten neighbours average noise out only so far:
 with two classes and a third of the labels wrong it is .1 too high. Cohen's kappa makes numbers of classes alike.
 """
 
