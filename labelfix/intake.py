@@ -78,12 +78,15 @@ def read_manifest(source: str, columns: Columns) -> Manifest:
     return read(source, images=columns.root, with_images=columns.with_images, **options)
 
 
-def read_from(source: str, columns: Columns | None) -> dict[str, str | None]:
-    """Say where a manifest and its images are, whatever the working directory: what reading them again needs."""
+def read_from(source: str, columns: Columns | None, features: str | None) -> dict[str, str | None]:
+    """Say where a manifest, its images and its features are, whatever the working directory: to read them again."""
     root = None if columns is None else columns.root
+    places = {"source": source, "root": root}
+    if features is not None and (is_url(features) or Path(features).is_file()):  # else it names a column
+        places["features"] = features
     return {
         name: place if not place or is_url(place) else str(Path(place).absolute())
-        for name, place in (("source", source), ("root", root))
+        for name, place in places.items()
     }
 
 

@@ -127,7 +127,7 @@ def scan(
     record |= {
         "source": manifest.source,
         "columns": manifest.columns,
-        "read_from": read_from(manifest.source, columns),
+        "read_from": read_from(manifest.source, columns, features),
         "notes": list(notes),
         "estimated_errors": estimate,
         "chosen": {"mode": recipe.mode} | _chosen(recipe, view, evidence),

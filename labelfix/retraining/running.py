@@ -8,19 +8,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelfix.arrayfile import load_arrays
 from labelfix.errors import InputError, UsageError
 from labelfix.findings import Findings
-from labelfix.intake import bring, check_machine
+from labelfix.intake import Brought, bring, check_machine
 from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.saved import REMEDY
+from labelfix.learn.targets import Targets
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers import read
@@ -59,31 +61,17 @@ def train(
     interrupted goes on. Raises LabelfixError; `labelfix.errors` has the kinds.
     """
     directory, progress = RunDir(Path(run)), progress or Silent()
-    record, findings = directory.read(), Findings.read(directory.findings)
-    if not record.get("finished"):
-        raise UsageError(
-            f"{directory.path}: the scan is not finished; continue it with `labelfix scan … --resume`"
-        )
-    recipe = recipe or scanned_with(record)
+    record = _finished(directory)
+    findings, recipe = Findings.read(directory.findings), recipe or scanned_with(record)
+    if recipe.mode == "auto":
+        raise UsageError("recipe: mode is 'auto', but what is trained must be said: probe or finetune")
     names = choose(labels, findings)
     check_machine(recipe, brings=record["brought"] is not None)
-    if manifest is None:
-        manifest = read_again(record)
-    if manifest.digest != record["manifest"]:
-        where = manifest.source or "the manifest"
-        raise InputError(
-            f"{where}: is not what {directory.path} was scanned from, or was changed since; scan again"
-        )
     place = Path(out) if out is not None else directory.path / "trained"
     files = {name: place / f"{name}.safetensors" for name in names}
     _refuse_existing(files, place, resume)
-    brought = bring(manifest, record["features"], record["pred_probs"])
-    if brought.digest != record["brought"]:
-        raise InputError(f"{record['features']}: the features were changed since the scan; scan again")
-    if brought.keys is not None and brought.features is None:
-        raise UsageError(
-            f"{directory.path}: was scanned by probabilities alone, so that there is nothing to train on"
-        )
+    manifest = manifest or read_again(record)
+    brought = _as_scanned(manifest, record, directory.path)
     held = theirs = None
     if evaluate is not None:
         held = _held_out(evaluate, truth, findings.classes, features, own=brought.features is not None)
@@ -91,17 +79,9 @@ def train(
 
     rows = np.flatnonzero(np.isin(findings.column("status").astype(str), TAUGHT))
     variants = {name: labels_of(name, findings, rows) for name in names}
-    kind = Prober if recipe.mode == "probe" else FineTuner
-    teacher: Teacher = kind(
-        manifest,
-        rows,
-        brought,
-        findings.classes,
-        recipe,
-        place,
-        cache or default_cache(),
-        progress,
-    )
+    kind: type[Prober | FineTuner] = Prober if recipe.mode == "probe" else FineTuner
+    what = manifest, rows, brought, findings.classes, recipe
+    teacher: Teacher = kind(*what, place, cache or default_cache(), progress)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -109,13 +89,10 @@ def train(
     done: list[Row] = []
     for name, targets in variants.items():
         began, taught = time.perf_counter(), len(targets.taught)
-        about: dict[str, Any] = {
-            "labels": name,
-            "trained_on": _name_lesson(findings, name, recipe),
-            "rows": taught,
-        }
-        if not _kept(files[name], about["trained_on"]):
-            teacher.teach(targets, files[name], about | {"recipe": recipe.to_dict()})
+        lesson = _name_lesson(manifest, rows, targets, recipe)
+        if not _kept(files[name], lesson):
+            about = {"labels": name, "trained_on": lesson, "rows": taught, "recipe": recipe.to_dict()}
+            teacher.teach(targets, files[name], about)
         done.append(Row(name, taught, str(files[name]), round(time.perf_counter() - began, 3)))
     counts = None
     if held is not None and theirs is not None:
@@ -146,6 +123,28 @@ def read_again(record: dict[str, Any], source: str | None = None, root: str | No
     options = {f"{role}_col": name for role, name in record["columns"].items()}
     images = root or there.get("root")
     return read(source, images=images, with_images=record["brought"] is None, **options)
+
+
+def _finished(directory: RunDir) -> dict[str, Any]:
+    record = directory.read()
+    if not record.get("finished"):
+        remedy = "continue it with `labelfix scan … --resume`"
+        raise UsageError(f"{directory.path}: the scan is not finished; {remedy}")
+    return record
+
+
+def _as_scanned(manifest: Manifest, record: dict[str, Any], run: Path) -> Brought:
+    """Bring the evidence that the run had of the user; raises InputError where anything was changed since."""
+    if manifest.digest != record["manifest"]:
+        where = manifest.source or "the manifest"
+        raise InputError(f"{where}: is not what {run} was scanned from, or was changed since; scan again")
+    features = (record.get("read_from") or {}).get("features") or record["features"]
+    brought = bring(manifest, features, record["pred_probs"])
+    if brought.digest != record["brought"]:
+        raise InputError(f"{features}: the features were changed since the scan; scan again")
+    if brought.keys is not None and brought.features is None:
+        raise UsageError(f"{run}: was scanned by probabilities alone, so that there is nothing to train on")
+    return brought
 
 
 def _held_out(
@@ -189,10 +188,10 @@ def _kept(file: Path, lesson: str) -> bool:
     return True
 
 
-def _name_lesson(findings: Findings, labels: str, recipe: Recipe) -> str:
-    """Name what makes two trainings the same: rows and opinions, variant, choices."""
-    digest = hashlib.blake2b(repr((findings.meta["manifest"], labels)).encode(), digest_size=16)
-    for column in ("label", "suggested", "suspicion", "is_label_error", "auto_fix"):
-        digest.update(repr(findings.table.column(column).combine_chunks().to_pylist()).encode())
-    digest.update(repr([(k, v) for k, v in sorted(asdict(recipe).items()) if k != "workers"]).encode())
+def _name_lesson(manifest: Manifest, rows: NDArray[np.intp], targets: Targets, recipe: Recipe) -> str:
+    """Name what makes two trainings the same: rows [n], their labels, choices."""
+    choices = sorted((name, value) for name, value in recipe.to_dict().items() if name != "workers")
+    digest = hashlib.blake2b(repr((manifest.digest, choices)).encode(), digest_size=16)
+    for array in (rows, targets.classes, targets.p, targets.rest):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
