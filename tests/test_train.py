@@ -164,7 +164,7 @@ def test_every_held_out_row_is_accounted_for(train, data, tmp_path, capsys):
     }  # fmt: skip
 
 
-def test_features_of_the_users_own_make_a_head_on_features(plant, tmp_path):
+def test_features_of_the_users_own_make_a_head_on_features(plant, tmp_path, capsys):
     planted = plant(rows=90, wrong=20)
     out = str(tmp_path / "run")
     assert run([*planted.command, "-o", out]) == 0
@@ -175,6 +175,9 @@ def test_features_of_the_users_own_make_a_head_on_features(plant, tmp_path):
     assert run([*words, "--evaluate-features", str(tmp_path / "x.npy")]) == 0
     found = table(tmp_path / "run" / "trained")
     assert found["soft"]["evaluation"]["accuracy"] > 0.9
+    np.save(tmp_path / "narrow.npy", planted.features[:, :3])
+    assert run([*words, "--resume", "--evaluate-features", str(tmp_path / "narrow.npy")]) == 3
+    assert "the features have 3 numbers a row, but those trained on have 16" in capsys.readouterr().err
     loaded = labelfix.load_classifier(tmp_path / "run" / "trained" / "soft.safetensors")
     right = np.array(loaded.predict(planted.features).labels) == [f"c{k}" for k in planted.truth]
     assert right.mean() == found["soft"]["evaluation"]["accuracy"]

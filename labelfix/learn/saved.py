@@ -107,6 +107,7 @@ class ImageClassifier:
         net = self.net
         held = {name: tensor.detach().cpu().numpy() for name, tensor in net.model.state_dict().items()}
         seen = {"model": _portable(net), "size": net.size, "transform": TRANSFORM}
+        seen["precision"] = self.recipe.precision
         seen |= {name: getattr(net, name).cpu().numpy().astype(float).tolist() for name in ("mean", "std")}
         save_arrays(path, held, {"kind": "image", "classes": self.classes, "about": self.about} | seen)
 
@@ -161,7 +162,8 @@ def load_classifier(path: str | Path, device: str = "auto") -> ImageClassifier |
         raise InputError(
             f"{path}: images were read in another way ({header['transform']}) in training; train again"
         )
-    recipe, name, size = Recipe(device=device, image_size=header["size"]), header["model"], header["size"]
+    name, size = header["model"], header["size"]
+    recipe = Recipe(device=device, image_size=size, precision=header["precision"])
     model = weights.untrained(name, size)
     model.reset_classifier(len(classes))
     try:

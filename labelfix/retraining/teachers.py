@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -93,6 +93,11 @@ class Prober:
         p = {}
         for name, file in files.items():
             weight, bias = saved.load_classifier(file, self.recipe.device).head
+            if view.features.shape[1] != len(weight):
+                found = f"{view.features.shape[1]} numbers a row, but those trained on have {len(weight)}"
+                raise InputError(
+                    f"{held.manifest.source}: the features have {found}; make both in the same way"
+                )
             p[name] = np.full((len(held.rows), len(self.classes)), np.nan, np.float32)
             for start in range(0, len(held.rows), CHUNK):
                 at = slice(start, start + CHUNK)
@@ -152,6 +157,7 @@ class FineTuner:
         for name, file in files.items():
             net = saved.load_classifier(file, self.recipe.device)
             assert isinstance(net, saved.ImageClassifier)  # whoever fine-tunes has images
+            net = replace(net, recipe=self.recipe)  # with as many workers as were asked for
             with self.progress.stage(f"evaluate {name}", len(held.rows), "images") as advance:
                 said = net.predict(images, held.rows, advance)
             p[name], unreadable = said.p, said.unreadable
