@@ -34,7 +34,7 @@ from labelfix.intake import (
     select,
     timed,
 )
-from labelfix.learn import choosing, neighbours, probe
+from labelfix.learn import choosing, neighbours, probe, tuned
 from labelfix.learn.backbone import choose_device
 from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
@@ -87,6 +87,7 @@ def scan(
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
     if record["finished"]:
+        tuned.drop(run.recorded)  # an interrupt may have left them
         return Findings.read(run.findings)
     run.sweep()
     for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *notes):
@@ -95,7 +96,8 @@ def scan(
         manifest.write(run.manifest)
         view = look(manifest, brought, recipe, cache or default_cache(), progress, timings)
         training, facts = select(manifest, view)
-        gathered = _gather(manifest, view, training, recipe, run, record, progress, timings)
+        trained_on = any("base model" in method.needs.required for method in methods.values())
+        gathered = _gather(manifest, view, training, recipe, trained_on, run, record, progress, timings)
     evidence, recipe, more = gathered
     notes = (*notes, *more)
     facts = _mark(facts, evidence)
@@ -143,6 +145,7 @@ def scan(
         "finished": True,
     }
     run.write(record)
+    tuned.drop(run.recorded)
     return findings
 
 
@@ -178,12 +181,13 @@ def _methods(names: Sequence[str], recipe: Recipe) -> dict[str, Corrector]:
 
 
 def _gather(
-    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, run: RunDir, record: dict[str, Any],
-    progress: Progress, timings: dict[str, float],
+    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, trained_on: bool, run: RunDir,
+    record: dict[str, Any], progress: Progress, timings: dict[str, float],
 ) -> tuple[Replay, Recipe, tuple[str, ...]]:  # fmt: skip
     """Find neighbours, train model and heads, or take those that an interrupted run has left.
 
-    Also returns the recipe with its mode, and what was noted on the way, where the mode was to be chosen.
+    `trained_on` says that a corrector trains on the base model. Also returns the recipe with its mode, and what was
+    noted on the way, where the mode was to be chosen.
     """
     labels, K = manifest.labels[rows], len(manifest.classes)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
@@ -219,8 +223,8 @@ def _gather(
             if (
                 "mode_choice" not in record
             ):  # times are never twice the same: an interrupted run keeps its choice
-                evidence = view.features, rows, labels, folds, heads, found, K
-                chosen = choosing.choose(recipe, *evidence, images=view.backbone is not None)
+                read = view.features, rows, labels, folds, heads, found, K
+                chosen = choosing.choose(recipe, *read, images=view.backbone is not None)
                 record["mode_choice"] = chosen.to_dict()
                 run.write(record)
         chosen = choosing.Choice(**record["mode_choice"])
@@ -228,7 +232,7 @@ def _gather(
         notes = (chosen.note, *mode_notes(recipe))
         for sentence in notes:
             progress.note(sentence)
-    seen = unseen = None
+    seen = unseen = models = None
     if recipe.mode == "finetune":
         from labelfix.learn import finetune
 
@@ -236,12 +240,12 @@ def _gather(
         with timed(timings, "finetune"):
             by_fold = None if recipe.trains_heads else folds
             what = manifest.images, rows, labels, by_fold, K
-            seen, unseen = finetune.fine_tune(*what, recipe, named, run, progress)
+            seen, unseen = finetune.fine_tune(*what, recipe, named, run, progress, keeps=trained_on)
+        if trained_on and not recipe.trains_heads:
+            models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
     heads = heads or train_heads() if recipe.trains_heads else None
-    replay = Replay(
-        rows, labels, K, named, folds, view.features, heads, found, view.given, trusted, seen, unseen
-    )
-    return replay, recipe, notes
+    evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
+    return Replay(*evidence, seen, unseen, models), recipe, notes
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:
