@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from labelfix.errors import InconclusiveError, InputError, LabelfixError, UsageError
     from labelfix.findings import Correction, Findings
     from labelfix.learn.recipe import Recipe
+    from labelfix.learn.saved import load_classifier
     from labelfix.manifest import Manifest
     from labelfix.pipeline import scan
     from labelfix.readers import read
+    from labelfix.retraining.running import train
 
 __version__ = "0.1.0"
 
 _HOME = {
     "read": "readers",
     "scan": "pipeline",
+    "train": "retraining.running",
+    "load_classifier": "learn.saved",
     "Recipe": "learn.recipe",
     "Manifest": "manifest",
     "Findings": "findings",
@@ -46,8 +50,10 @@ __all__ = [
     "Recipe",
     "UsageError",
     "__version__",
+    "load_classifier",
     "read",
     "scan",
+    "train",
 ]
 
 

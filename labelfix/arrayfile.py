@@ -23,17 +23,18 @@ def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], header: dict[str, A
 
     # One key of metadata: safetensors shuffles several.
     text = {"labelfix": json.dumps(header | {"schema": SCHEMA}, sort_keys=True)}
-    held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    held = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with writing(path) as temporary:
         temporary.write_bytes(save(held, metadata=text))
 
 
 def load_arrays(
-    path: Path, what: str, names: Sequence[str] = ()
+    path: Path, what: str, names: Sequence[str] = (), remedy: str = "scan again"
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read arrays, of these names if any are given, and the header.
 
-    `what` says what they are in the InputError raised for a damaged, strange or newer file.
+    `what` and `remedy` say what they are, and what to do, in the InputError that is raised for a damaged, strange or
+    newer file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -42,7 +43,7 @@ def load_arrays(
             header = json.loads((file.metadata() or {})["labelfix"])
             arrays = {name: file.get_tensor(name) for name in names or file.keys()}
     except (KeyError, OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: the saved {what} cannot be read ({error}); scan again") from error
+        raise InputError(f"{path}: the saved {what} cannot be read ({error}); {remedy}") from error
     if header["schema"] > SCHEMA:
         raise InputError(
             f"{path}: the saved {what} are of a newer labelfix (schema {header['schema']}); upgrade it"

@@ -166,7 +166,12 @@ class Evidence(Protocol):
 
     @property
     def base(self) -> LinearBase | None:
-        """The model that trajectories came from; None where "features" are not present."""
+        """The heads that trajectories came from; None where there are none."""
+        ...
+
+    @property
+    def tuned(self) -> Any:
+        """The whole models that trajectories came from, a `learn.tuned.Tuned`; None where none were kept."""
         ...
 
     def __len__(self) -> int: ...

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -141,28 +142,35 @@ class Findings:
 
         What is not listed (`soft_label_other`) is spread evenly over the classes that are not listed.
         """
-        names = {name: k for k, name in enumerate(self.classes)}
-        dense = np.zeros((len(self), len(names)), np.float32)
-        lists = self.table.column("soft_label").combine_chunks()
-        lengths = lists.value_lengths().fill_null(0).to_numpy()
-        flat = lists.flatten()
-        row = np.repeat(np.arange(len(self)), lengths)
-        encoded = flat.field("label").dictionary_encode()
-        code = np.array([names[name] for name in encoded.dictionary.to_pylist()], dtype=np.intp)
-        if len(row):
-            dense[row, code[encoded.indices.to_numpy()]] = flat.field("p").to_numpy()
+        dense = np.zeros((len(self), len(self.classes)), np.float32)
+        row, number, p = self.listed()
+        dense[row, number] = p
         other = self.table.column("soft_label_other").to_numpy()
         unlisted = dense == 0
         spread = np.where(np.isnan(other), 0.0, other) / np.maximum(unlisted.sum(axis=1), 1)
         np.add(dense, spread[:, None].astype(np.float32), out=dense, where=unlisted)
         dense /= np.maximum(dense.sum(axis=1, keepdims=True), 1e-9)  # what was too small to list and rounding
-        empty = np.flatnonzero(lengths == 0)
-        given = self.table.column("label").take(pa.array(empty)).to_pylist()
-        for position, name in zip(empty, given, strict=True):
-            if name is not None:
-                dense[position] = 0.0
-                dense[position, names[name]] = 1.0
+        given = self.numbers("label")
+        kept = np.flatnonzero((np.bincount(row, minlength=len(self)) == 0) & (given >= 0))
+        dense[kept] = 0.0
+        dense[kept, given[kept]] = 1.0
         return dense
+
+    def listed(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Return row, class number and probability [m] of all that soft labels list, row by row."""
+        lists = self.table.column("soft_label").combine_chunks()
+        lengths = lists.value_lengths().fill_null(0).to_numpy()
+        flat = lists.flatten()
+        row = np.repeat(np.arange(len(self)), lengths)
+        return row, self._encoded(flat.field("label")), np.asarray(flat.field("p").to_numpy(), np.float32)
+
+    def numbers(self, name: str) -> NDArray[np.intp]:
+        """Return a column of class names as numbers [N]; -1 where it is empty."""
+        return self._encoded(self.table.column(name).combine_chunks())
+
+    def _encoded(self, names: pa.Array) -> NDArray[np.intp]:
+        found = pc.index_in(names, value_set=pa.array(self.classes, pa.string())).fill_null(-1)
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.intp)
 
     def write(self, path: Path) -> None:
         """Write Parquet to a temporary name and rename it."""

@@ -27,6 +27,7 @@ from labelfix.progress import Progress
 from labelfix.readers import read
 from labelfix.readers.arrays import order_remark, read_array
 from labelfix.readers.interface import Columns
+from labelfix.readers.storage import is_url
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
@@ -77,13 +78,27 @@ def read_manifest(source: str, columns: Columns) -> Manifest:
     return read(source, images=columns.root, with_images=columns.with_images, **options)
 
 
+def read_from(source: str, columns: Columns | None, features: str | None) -> dict[str, str | None]:
+    """Say where a manifest, its images and its features are, whatever the working directory: to read them again."""
+    root = None if columns is None else columns.root
+    places = {"source": source, "root": root}
+    if features is not None and (is_url(features) or Path(features).is_file()):  # else it names a column
+        places["features"] = features
+    return {
+        name: place if not place or is_url(place) else str(Path(place).absolute())
+        for name, place in places.items()
+    }
+
+
 def check_machine(recipe: Recipe, brings: bool = False) -> None:
     """Raise UsageError for what would fail only after minutes of work; `brings` says that no image is read."""
     if not 0 <= recipe.seed < 2**31 - 1:
         raise UsageError(f"recipe: seed is {recipe.seed}, but must lie in 0 … {2**31 - 2}")
     if recipe.device != "auto":
         choose_device(recipe)
-    if recipe.mode == "finetune":
+    if recipe.mode != "probe":
+        if brings and recipe.mode == "auto":
+            return
         if brings:
             remedy = "leave --features and --pred-probs out, or choose --mode probe"
             raise UsageError(f"--mode finetune trains on images, but evidence of your own is given; {remedy}")
@@ -94,7 +109,7 @@ def check_machine(recipe: Recipe, brings: bool = False) -> None:
 
 def mode_notes(recipe: Recipe) -> tuple[str, ...]:
     """Say whose probabilities are out of sample, where that is not plain."""
-    if recipe.mode == "probe":
+    if recipe.mode != "finetune":
         return ()
     if recipe.trains_heads:
         whose = f"heads on frozen features of {recipe.backbone}, trained without the row's fold"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ from labelfix.intake import (
     look,
     mode_notes,
     name_rows,
+    read_from,
     read_manifest,
     select,
     timed,
 )
-from labelfix.learn import neighbours, probe
+from labelfix.learn import choosing, neighbours, probe, tuned
 from labelfix.learn.backbone import choose_device
 from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
@@ -86,6 +87,7 @@ def scan(
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
     if record["finished"]:
+        tuned.drop(run.recorded)  # an interrupt may have left them
         return Findings.read(run.findings)
     run.sweep()
     for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *notes):
@@ -94,7 +96,10 @@ def scan(
         manifest.write(run.manifest)
         view = look(manifest, brought, recipe, cache or default_cache(), progress, timings)
         training, facts = select(manifest, view)
-        evidence = _gather(manifest, view, training, recipe, run, progress, timings)
+        trained_on = any("base model" in method.needs.required for method in methods.values())
+        gathered = _gather(manifest, view, training, recipe, trained_on, run, record, progress, timings)
+    evidence, recipe, more = gathered
+    notes = (*notes, *more)
     facts = _mark(facts, evidence)
 
     with timed(timings, "fit"):
@@ -124,9 +129,10 @@ def scan(
     record |= {
         "source": manifest.source,
         "columns": manifest.columns,
+        "read_from": read_from(manifest.source, columns, features),
         "notes": list(notes),
         "estimated_errors": estimate,
-        "chosen": _chosen(recipe, view, evidence),
+        "chosen": {"mode": recipe.mode} | _chosen(recipe, view, evidence),
         "counts": {"rows": len(manifest), "forwarded": view.forwarded}
         | dict(zip(statuses.tolist(), numbers.tolist(), strict=True)),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
@@ -139,6 +145,7 @@ def scan(
         "finished": True,
     }
     run.write(record)
+    tuned.drop(run.recorded)
     return findings
 
 
@@ -174,15 +181,21 @@ def _methods(names: Sequence[str], recipe: Recipe) -> dict[str, Corrector]:
 
 
 def _gather(
-    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, run: RunDir, progress: Progress,
-    timings: dict[str, float],
-) -> Replay:  # fmt: skip
-    """Find neighbours, train model and heads, or take those that an interrupted run has left."""
+    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, trained_on: bool, run: RunDir,
+    record: dict[str, Any], progress: Progress, timings: dict[str, float],
+) -> tuple[Replay, Recipe, tuple[str, ...]]:  # fmt: skip
+    """Find neighbours, train model and heads, or take those that an interrupted run has left.
+
+    `trained_on` says that a corrector trains on the base model. Also returns the recipe with its mode, and what was
+    noted on the way, where the mode was to be chosen.
+    """
     labels, K = manifest.labels[rows], len(manifest.classes)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
     named = name_rows(manifest, view, rows)
+    notes = tuple[str, ...]()
     if view.features is None:
-        return Replay(rows, labels, K, named, given=view.given, trusted=trusted)
+        recipe = replace(recipe, mode="probe")
+        return Replay(rows, labels, K, named, given=view.given, trusted=trusted), recipe, notes
     keys, groups = view.keys[rows], group_numbers(manifest, rows)
     with timed(timings, "neighbours"):
         found = neighbours.Neighbours.load(run.neighbours) if run.neighbours.exists() else None
@@ -193,7 +206,33 @@ def _gather(
                 advance(len(rows))
         folds = fold_rows(manifest, rows, keys, found.component, recipe.folds)
         found.save(run.neighbours)
-    seen = unseen = heads = None
+
+    def train_heads() -> probe.Heads:
+        assert view.features is not None
+        with timed(timings, "train"):
+            heads = probe.Heads.load(run.heads) if run.heads.exists() else None
+            if heads is None or heads.fitted_on != named:
+                heads = probe.train(view.features, rows, labels, folds, K, recipe, named, progress)
+                heads.save(run.heads)
+        return heads
+
+    heads = None
+    if recipe.mode == "auto":
+        heads = train_heads()
+        with timed(timings, "choose"):
+            if (
+                "mode_choice" not in record
+            ):  # times are never twice the same: an interrupted run keeps its choice
+                read = view.features, rows, labels, folds, heads, found, K
+                chosen = choosing.choose(recipe, *read, images=view.backbone is not None)
+                record["mode_choice"] = chosen.to_dict()
+                run.write(record)
+        chosen = choosing.Choice(**record["mode_choice"])
+        recipe = replace(recipe, mode=chosen.mode)
+        notes = (chosen.note, *mode_notes(recipe))
+        for sentence in notes:
+            progress.note(sentence)
+    seen = unseen = models = None
     if recipe.mode == "finetune":
         from labelfix.learn import finetune
 
@@ -201,15 +240,12 @@ def _gather(
         with timed(timings, "finetune"):
             by_fold = None if recipe.trains_heads else folds
             what = manifest.images, rows, labels, by_fold, K
-            seen, unseen = finetune.fine_tune(*what, recipe, named, run, progress)
-    if recipe.trains_heads:
-        with timed(timings, "train"):
-            heads = probe.Heads.load(run.heads) if run.heads.exists() else None
-            if heads is None or heads.fitted_on != named:
-                heads = probe.train(view.features, rows, labels, folds, K, recipe, named, progress)
-                heads.save(run.heads)
+            seen, unseen = finetune.fine_tune(*what, recipe, named, run, progress, keeps=trained_on)
+        if trained_on and not recipe.trains_heads:
+            models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
+    heads = heads or train_heads() if recipe.trains_heads else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
-    return Replay(*evidence, seen, unseen)
+    return Replay(*evidence, seen, unseen, models), recipe, notes
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:

@@ -81,7 +81,7 @@ def test_every_option_says_what_it_does(command):
             assert parameter.help
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["scan", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["scan", "--help"], ["train", "--help"]])
 def test_help_in_the_readme_is_the_real_help(arguments):
     assert f"$ labelfix {' '.join(arguments)}\n{labelfix(*arguments).stdout}```" in README
 

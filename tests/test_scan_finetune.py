@@ -105,6 +105,14 @@ def test_pixels_and_checkpoints_are_gone_and_recordings_stay(small):
     assert not list(small.rglob("*.tmp"))
 
 
+@pytest.mark.slow
+def test_the_papers_recipe_trains_on_the_fine_tuned_models_themselves(painted, cache, tmp_path):
+    out = tmp_path / "run"
+    assert run(command(painted, out, cache, *SMALL, "--finetune-folds", "-c", "tmlc-paper")) == 0
+    assert precision(out, painted, "tmlc-paper.score") > 2 * painted.wrong.mean()
+    assert sorted(path.name for path in (out / "recorded").iterdir()) == ["in_sample", "out_of_fold"]
+
+
 def test_by_fold_cleanlab_gets_what_models_say_of_rows_they_have_not_seen(painted, cache, tmp_path):
     out = tmp_path / "run"
     assert run(command(painted, out, cache, *SMALL, "--finetune-folds")) == 0
@@ -201,9 +209,6 @@ BAD = {
     "no epoch": (["--finetune-epochs", "0"], "finetune.epochs is 0, but must lie in 1"),
     "weights and none": (
         ["--model", "resnet32@none.safetensors", "--from-scratch"], "names trained weights, but is to start"
-    ),
-    "heads by fold": (
-        ["--finetune-folds", "-c", "tmlc-paper"], "corrector 'tmlc-paper' needs heads on features, and by fold none"
     ),
     "backbone without weights": (["--backbone", "resnet32"], "timm has no trained weights for it"),
 }  # fmt: skip

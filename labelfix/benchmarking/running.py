@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix.benchmarking import ceiling as oracle
 from labelfix.benchmarking import markdown
-from labelfix.benchmarking.downstream import Labels, accuracies
+from labelfix.benchmarking.downstream import accuracies
 from labelfix.benchmarking.measuring import tabulate
 from labelfix.benchmarking.opponents import Opinion, able, judge, opponents
 from labelfix.benchmarking.results import CEILING, Results, Row
@@ -31,6 +31,7 @@ from labelfix.learn.backbone import choose_device
 from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
+from labelfix.learn.targets import Targets
 from labelfix.metatraining import Source
 from labelfix.pipeline import VERSIONS
 from labelfix.plugins import names
@@ -157,13 +158,13 @@ def _downstream(
     """Train a probe on the given labels, on the truth, and on what each corrector makes of the labels."""
     assert evidence.features is not None  # nothing is held out of probabilities
     given = trial.given
-    variants = {"given": Labels.hard(given), "truth": Labels.hard(truth[trial.rows])}
+    variants = {"given": Targets.hard(given), "truth": Targets.hard(truth[trial.rows])}
     for opinion in opinions:
         if opinion.method in names("correctors") or opinion.method == CEILING:
             name = opinion.method
-            variants[f"{name}.pruned"] = Labels.hard(given, ~opinion.flagged)
-            variants[f"{name}.fixed"] = Labels.hard(np.where(opinion.fix, opinion.suggested, given))
-            variants[f"{name}.soft"] = Labels.soft(opinion.classes, opinion.p)
+            variants[f"{name}.pruned"] = Targets.hard(given, ~opinion.flagged)
+            variants[f"{name}.fixed"] = Targets.hard(np.where(opinion.fix, opinion.suggested, given))
+            variants[f"{name}.soft"] = Targets.soft(opinion.classes, opinion.p)
     recipe = replace(recipe, seed=trial.seed)
     return accuracies(evidence.features, trial.rows, variants, held, truth[held], classes, recipe)
 

@@ -21,6 +21,7 @@ from labelfix.cli.bench import bench
 from labelfix.cli.plugins import plugins
 from labelfix.cli.report import report
 from labelfix.cli.scan import scan
+from labelfix.cli.train import train
 from labelfix.cli.training import meta_train
 from labelfix.errors import LabelfixError, LabelfixWarning
 
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (bench, meta_train, plugins, report, scan):
+for command in (bench, meta_train, plugins, report, scan, train):
     cli.add_command(command)
 
 
@@ -86,7 +87,11 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, click.Abort) as stop:
         how = "terminated" if isinstance(stop, Terminated) else "interrupted"
-        hint = "; the same command with --resume continues where it stopped" if "scan" in arguments else ""
+        hint = (
+            "; the same command with --resume continues where it stopped"
+            if {"scan", "train"} & set(arguments)
+            else ""
+        )
         return _failed(f"{how}{hint}", TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit

@@ -10,21 +10,11 @@ import click
 from labelfix import __version__
 from labelfix.cli.live import progress_on_stderr
 from labelfix.cli.report import print_summary, top_option
-from labelfix.errors import UsageError
+from labelfix.cli.tuning import finetune_options, finetuning
 
 if TYPE_CHECKING:
     from labelfix.learn.recipe import Recipe
     from labelfix.readers.interface import Columns
-
-FINETUNE = {
-    "model": "--model",
-    "scratch": "--from-scratch",
-    "epochs": "--finetune-epochs",
-    "batch_size": "--finetune-batch",
-    "learning_rate": "--finetune-rate",
-    "by_fold": "--finetune-folds",
-}
-"""Choices of fine-tuning and their options."""
 
 
 @click.command()
@@ -44,18 +34,9 @@ FINETUNE = {
 @click.option("--backbone", metavar="NAME", help="Any timm model, or NAME@checkpoint.safetensors.")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side of the square that models see.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Arithmetic of models.")
-@click.option("--mode", type=click.Choice(["probe", "finetune"]),
-              help="Watch heads on frozen features, or a whole model, in training.  [default: probe]")  # fmt: skip
-@click.option(
-    "--model", metavar="NAME", help="Model to fine-tune, such as resnet32.  [default: the backbone]"
-)
-@click.option("--from-scratch", "scratch", is_flag=True, help="Fine-tune from random weights.")
-@click.option("--finetune-epochs", "epochs", type=int, metavar="N",
-              help="Passes over the images.  [default: 10; 40 from scratch]")  # fmt: skip
-@click.option("--finetune-batch", "batch_size", type=int, metavar="N",
-              help="Images a step, of all processes together.  [default: 64]")  # fmt: skip
-@click.option("--finetune-rate", "learning_rate", type=float, metavar="RATE",
-              help="Peak learning rate.  [default: by batch and optimiser]")  # fmt: skip
+@click.option("--mode", type=click.Choice(["probe", "finetune", "auto"]),
+              help="Watch heads on frozen features in training, or a whole model.  [default: probe]")  # fmt: skip
+@finetune_options
 @click.option("--finetune-folds", "by_fold", is_flag=True,
               help="Fine-tune five models, each without a fold that it then judges.")  # fmt: skip
 @click.option("-c", "--corrector", "correctors", multiple=True, metavar="NAME", default=("tmlc", "cleanlab"),
@@ -108,15 +89,12 @@ def scan(
 
 def _recipe(chosen: dict[str, Any]) -> Recipe:
     """Build the recipe; raises UsageError for options of fine-tuning where nothing is fine-tuned."""
-    from labelfix.learn.recipe import FineTuning, Recipe
+    from labelfix.learn.recipe import Recipe
 
-    tuning = {name: chosen[name] for name in FINETUNE if chosen.get(name, False) is not False}
-    if tuning and chosen.get("mode") != "finetune":
-        options = ", ".join(FINETUNE[name] for name in tuning)
-        raise UsageError(f"{options}: means something with --mode finetune only; add it or leave this out")
+    tuning = finetuning(chosen, chosen.get("mode", "probe") != "probe")
     choices = ("backbone", "image_size", "precision", "seed", "device", "workers", "mode")
     taken = {name: chosen[name] for name in choices if name in chosen}
-    return Recipe(**taken, finetune=FineTuning(**tuning))
+    return Recipe(**taken, finetune=tuning)
 
 
 def _columns(chosen: dict[str, Any]) -> Columns:

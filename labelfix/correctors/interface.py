@@ -8,7 +8,9 @@ from typing import ClassVar, Protocol
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 
-KINDS = frozenset({"trajectories", "out_of_fold", "features", "neighbours", "trusted", "images"})
+KINDS = frozenset(
+    {"trajectories", "out_of_fold", "base model", "features", "neighbours", "trusted", "images"}
+)
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,17 @@ SAMPLE = 20_000
 class TMLCPaper:
     """TMLC-Net's own training (Li 2025) on the target; see `labelfix.tmlc.paper` for what the paper leaves open."""
 
-    needs: ClassVar[Needs] = Needs(required=frozenset({"trajectories", "features"}))
+    needs: ClassVar[Needs] = Needs(required=frozenset({"trajectories", "base model"}))
 
     def __init__(self, recipe: paper.PaperRecipe | None = None) -> None:
         self.recipe = recipe or paper.PaperRecipe()
 
     def fit(self, evidence: Evidence) -> State:
-        """Train the trust net; the state is it and the norms, so that unseen rows need neither features nor heads."""
-        base = evidence.base
-        assert base is not None  # required above
+        """Train the trust net; the state is it and the norms, so that unseen rows need neither features nor models."""
+        heads = evidence.base
+        base: paper.Base = (
+            evidence.tuned if heads is None else paper.Head(heads)
+        )  # one is there: required above
         sample = evidence.sample(SAMPLE)
         norms = paper.PaperNorms.fit(_block(sample), sample.labels, evidence.classes)
         data = paper.practise_on(sample, _block(sample), base, norms)

@@ -7,6 +7,7 @@ graph of k forward and backward passes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -51,6 +52,24 @@ class Point:
         """
         state = (dict(self.parameters), dict(self.buffers))
         return torch.func.functional_call(module, state, inputs)  # type: ignore[no-any-return]  # Any in torch
+
+
+def sharpness(loss: Callable[[Point], Tensor], start: Point, iterations: int = 20) -> float:
+    """Return the size of the largest second derivative of a loss at a point, along any direction: steps of SGD beyond 2
+    over it overshoot. By power iteration on products with the Hessian (Pearlmutter 1994), from below."""
+    moving = [p for p in start.parameters.values() if p.requires_grad]
+    slopes = torch.autograd.grad(loss(start), moving, create_graph=True)
+    generator = torch.Generator(device=moving[0].device).manual_seed(0)
+    along = [torch.randn(p.shape, generator=generator, device=p.device, dtype=p.dtype) for p in moving]
+    found = 0.0
+    for _ in range(iterations):
+        length = math.sqrt(sum(float(part.square().sum()) for part in along))
+        if length == 0.0:  # flat along all that was tried
+            break
+        unit = [part / length for part in along]
+        along = list(torch.autograd.grad(slopes, moving, unit, retain_graph=True))
+        found = math.sqrt(sum(float(part.square().sum()) for part in along))
+    return found
 
 
 def look_ahead(

@@ -21,11 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from labelfix.errors import UsageError
-from labelfix.learn import classifier, processes
+from labelfix.learn import classifier, processes, tuned
 from labelfix.learn.pixels import write_pixels
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recording import Recording
-from labelfix.learn.training import Data, Plan, Training, split
+from labelfix.learn.targets import Targets
+from labelfix.learn.training import Data, Plan, Training, load_checkpoint, split
 from labelfix.manifest import Images
 from labelfix.progress import Progress, Silent
 from labelfix.rundir import RunDir, writing
@@ -49,6 +50,8 @@ class Job:
     """[n] fold of each row; None: one model learns from all rows."""
     classes: int
     """K."""
+    keeps: bool
+    """Whether young models and the pixels stay for correctors that train on them."""
 
     @property
     def pixels(self) -> Path:
@@ -76,22 +79,25 @@ class Turn:
 
 def fine_tune(
     images: Images, rows: Rows, labels: Ints, folds: Ints | None, classes: int, recipe: Recipe, fitted_on: str,
-    run: RunDir, progress: Progress,
+    run: RunDir, progress: Progress, keeps: bool = False,
 ) -> tuple[Recording, Recording | None]:  # fmt: skip
     """Train on the images at `rows` [n] with given labels [n], or take what an interrupted run has recorded.
 
     Returns what was recorded of models that learnt from the row, and of models that did not: these are trained
-    where `folds` [n] asks for a model a fold. Raises UsageError for a model that cannot be used or does not converge.
+    where `folds` [n] asks for a model a fold; with `keeps` what `tuned.Tuned` reads of them stays, too. Raises
+    UsageError for a model that cannot be used or does not converge.
     """
     place = run.finetune.absolute()
     if _fitted_on(run.recorded) != fitted_on:
         shutil.rmtree(run.recorded, ignore_errors=True)
-        job = Job(place, recipe, labels, folds, classes)
+        job = Job(place, recipe, labels, folds, classes, keeps and folds is not None)
         if not job.pixels.exists() or _fitted_on(job.recorded) != fitted_on:
             shutil.rmtree(place, ignore_errors=True)
             _prepare(job, images, rows, fitted_on, progress)
         processes.hand_out(partial(carry_out, job))
         carry_out(job, progress)
+        if job.keeps:
+            tuned.keep(job.recorded, job.pixels)
         job.recorded.replace(run.recorded)
     shutil.rmtree(place, ignore_errors=True)
     there = {name: Recording.open(run.recorded / name) for name in _names(folds)}
@@ -101,34 +107,30 @@ def fine_tune(
 def carry_out(job: Job, progress: Progress | None = None) -> None:
     """Do this process's part of a job, from the last checkpoint on. All processes meet after every epoch."""
     recipe, progress = job.recipe, progress or Silent()
-    data = Data(np.load(job.pixels, mmap_mode="r"), job.labels)
+    data = Data(np.load(job.pixels, mmap_mode="r"), Targets.hard(job.labels), job.classes)
     recordings = {name: Recording.open(job.recorded / name, writable=True) for name in _names(job.folds)}
-    held = torch.load(job.checkpoint, "cpu", weights_only=True) if job.checkpoint.exists() else None
+    held = load_checkpoint(job.checkpoint)
     for number, turn in enumerate(turns(job.folds, len(job.labels))):
         if held is not None and number < held["number"]:
             continue
         model = classifier.build(recipe, job.classes)
         plan = Plan.of(recipe, model.trained)
-        training, done = Training(model, plan, recipe, number), 0
-        if held is not None and number == held["number"]:
-            training.restore(held["state"])
-            done = held["epochs"]
-        for epoch in range(done, plan.epochs):
-            name = f"{epoch + 1}/{plan.epochs}"
-            with progress.stage(f"fine-tune {name}", len(turn.learnt), "images") as advance:
-                training.learn(data, turn.learnt, epoch, advance)
-            if epoch + 1 in plan.recorded:
-                training.settle(data, turn.learnt)
-                asked = sum(map(len, turn.asked.values()))
-                with progress.stage(f"record {name}", asked, "images") as advance:
-                    for block, rows in turn.asked.items():
-                        at = plan.recorded.index(epoch + 1)
-                        training.record(data, rows, recordings[block], at, advance)
-            processes.wait()
-            if processes.rank() == 0:
-                with writing(job.checkpoint) as temporary:
-                    state = {"number": number, "epochs": epoch + 1, "state": training.state()}
-                    torch.save(state, temporary)
+        training = Training(model, plan, recipe, number)
+        for epoch in training.epochs(data, turn.learnt, job.checkpoint, progress):
+            if epoch not in plan.recorded:
+                continue
+            training.settle(data, turn.learnt)
+            at = plan.recorded.index(epoch)
+            if job.keeps and at < tuned.young(len(plan.recorded)) and processes.rank() == 0:
+                assert job.folds is not None  # else nothing is kept
+                path = tuned.kept(job.recorded, int(np.unique(job.folds)[number]), at)
+                path.parent.mkdir(exist_ok=True)
+                with writing(path) as temporary:
+                    torch.save(training.asked.state_dict(), temporary)
+            asked = sum(map(len, turn.asked.values()))
+            with progress.stage(f"record {epoch}/{plan.epochs}", asked, "images") as advance:
+                for block, rows in turn.asked.items():
+                    training.record(data, rows, recordings[block], at, advance)
 
 
 def turns(folds: Ints | None, rows: int) -> list[Turn]:

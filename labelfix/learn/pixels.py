@@ -37,6 +37,8 @@ def write_pixels(
         write_array_header_1_0(file, header)
         for batch in batches:
             for row, reason in batch.reasons.items():
-                raise InputError(f"{images.name(row)}: was changed during the scan ({reason}); scan again")
+                raise InputError(
+                    f"{images.name(row)}: was changed since it was first read ({reason}); scan again"
+                )
             file.write(np.ascontiguousarray(batch.images).data)
             advance(len(batch.rows))

@@ -6,7 +6,8 @@ Heads in half precision take E × F × (d + 1) × K × 2 bytes: 1.3 MB for 10 cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,13 @@ from numpy.typing import NDArray
 from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.learn.backbone import choose_device
 from labelfix.learn.recipe import Recipe
+from labelfix.learn.targets import Targets
 from labelfix.progress import Progress
 from labelfix.trajectories import Floats, Ints
 
 if TYPE_CHECKING:
+    import torch
+
     from labelfix.learn.features import Features
 
 HELD_BYTES = 512 << 20
@@ -106,18 +110,56 @@ def train(
     features: Features, rows: NDArray[np.intp], labels: Ints, folds: Ints, classes: int, recipe: Recipe,
     fitted_on: str, progress: Progress,
 ) -> Heads:  # fmt: skip
-    """Train the heads on the given feature rows [n], labels [n] and folds [n], all in canonical order.
+    """Train the heads on the given feature rows [n], labels [n] and folds [n], all in canonical order."""
+    import torch
 
-    AdamW with a cosine schedule after a short warm-up, on standardised features.
+    device, F = choose_device(recipe), recipe.folds
+    target = torch.from_numpy(labels.astype(np.int64)).to(device)
+    teaches = torch.from_numpy((folds[:, None] != np.arange(F)).astype(np.float32)).to(device)  # [n, F]
+    minus_one = -torch.ones(1, 1, 1, device=device)
+
+    def residual(p: torch.Tensor, picked: NDArray[np.intp]) -> None:
+        at = torch.from_numpy(picked).to(device)
+        given = target.index_select(0, at)[:, None, None].expand(-1, F, 1)
+        p.scatter_add_(2, given, minus_one.expand_as(given))
+        p *= teaches.index_select(0, at)[:, :, None] / len(picked)
+
+    return _descend(features, rows, F, classes, residual, recipe, fitted_on, progress)
+
+
+def train_variants(
+    features: Features, rows: NDArray[np.intp], variants: Sequence[Targets], classes: int, recipe: Recipe,
+    fitted_on: str, progress: Progress,
+) -> Heads:  # fmt: skip
+    """Train a head on each variant of the labels of the same rows [n]: each is a "fold", with one checkpoint."""
+    import torch
+
+    device = choose_device(recipe)
+
+    def residual(p: torch.Tensor, picked: NDArray[np.intp]) -> None:
+        dense = np.stack([variant.dense(picked, classes) for variant in variants], axis=1)  # [b, V, K]
+        wanted = torch.from_numpy(dense).to(device)
+        p.mul_(wanted.sum(dim=2, keepdim=True)).sub_(wanted).div_(len(picked))
+
+    recipe = replace(recipe, checkpoints=1)
+    return _descend(features, rows, len(variants), classes, residual, recipe, fitted_on, progress)
+
+
+def _descend(
+    features: Features, rows: NDArray[np.intp], heads: int, classes: int,
+    residual: Callable[[torch.Tensor, NDArray[np.intp]], None], recipe: Recipe, fitted_on: str, progress: Progress,
+) -> Heads:  # fmt: skip
+    """Train heads together: AdamW with a cosine schedule after a short warm-up, on standardised features.
+
+    `residual` turns probabilities [b, heads, K] of the rows at positions [b] into the loss's slopes by their logits, in
+    place.
     """
     import torch
 
     device = choose_device(recipe)
-    count, width, F, K = len(rows), features.shape[1], recipe.folds, classes
+    count, width, F, K = len(rows), features.shape[1], heads, classes
     mean, scale = _standardisation(features, rows)
     centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
-    target = torch.from_numpy(labels.astype(np.int64)).to(device)
-    teaches = torch.from_numpy((folds[:, None] != np.arange(F)).astype(np.float32)).to(device)  # [n, F]
     generator = torch.Generator().manual_seed(recipe.seed)
     batch = batch_size(count, recipe.probe_batch)
     peak = recipe.learning_rate if recipe.learning_rate is not None else learning_rate(count, width)
@@ -134,7 +176,7 @@ def train(
         for start in range(0, count, 2048):
             held[start : start + 2048] = standardised(np.arange(start, min(start + 2048, count)))
 
-    # One weight matrix for all folds (d, F·K); the gradient of softmax regression is written down, not recorded.
+    # One weight matrix for all heads (d, F·K); the gradient of softmax regression is written down, not recorded.
     weight, bias = torch.zeros(width, F * K, device=device), torch.zeros(F * K, device=device)
     groups = [
         {"params": [weight], "weight_decay": recipe.weight_decay},
@@ -144,7 +186,6 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: schedule_share(done + 1, total))
     held_weight = np.empty((len(stops), F, width, K), np.float16)
     held_bias = np.empty((len(stops), F, K), np.float32)
-    minus_one = -torch.ones(1, 1, 1, device=device)
     step = 0
     with progress.stage("train", total, "steps") as advance:
         for _ in range(recipe.epochs):
@@ -153,12 +194,10 @@ def train(
                 picked = np.sort(order[start : start + batch])  # ascending: kinder to memory-mapped features
                 at = torch.from_numpy(picked).to(device)
                 x = standardised(picked) if held is None else held.index_select(0, at)
-                p = torch.softmax(torch.addmm(bias, x, weight).view(-1, F, K), dim=2)
-                given = target.index_select(0, at)[:, None, None].expand(-1, F, 1)
-                p.scatter_add_(2, given, minus_one.expand_as(given))
-                p *= teaches.index_select(0, at)[:, :, None] / len(picked)
-                residual = p.view(-1, F * K)
-                weight.grad, bias.grad = x.T @ residual, residual.sum(dim=0)
+                slope = torch.softmax(torch.addmm(bias, x, weight).view(-1, F, K), dim=2)
+                residual(slope, picked)
+                slope = slope.view(-1, F * K)
+                weight.grad, bias.grad = x.T @ slope, slope.sum(dim=0)
                 optimiser.step()
                 schedule.step()
                 step += 1

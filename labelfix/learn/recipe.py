@@ -90,14 +90,14 @@ class Recipe:
     """cpu, cuda, cuda:1; auto takes a GPU if there is one."""
     workers: int | None = None
     """Decoding processes; None: as many as cores. 0 decodes in this process."""
-    mode: Literal["probe", "finetune"] = "probe"
-    """Which model's training is watched: heads on frozen features, or a whole model."""
+    mode: Literal["probe", "finetune", "auto"] = "probe"
+    """Which model's training is watched: heads on frozen features, or a whole model; auto chooses by the features."""
     finetune: FineTuning = field(default_factory=FineTuning)
-    """Choices that count in the mode `finetune` only."""
+    """Choices that count where a whole model is trained."""
 
     def __post_init__(self) -> None:
-        if self.mode not in {"probe", "finetune"}:
-            raise UsageError(f"recipe: mode is {self.mode!r}, but must be probe or finetune")
+        if self.mode not in {"probe", "finetune", "auto"}:
+            raise UsageError(f"recipe: mode is {self.mode!r}, but must be probe, finetune or auto")
         for name, low in (
             ("batch_size", 1),
             ("folds", 2),
@@ -113,7 +113,12 @@ class Recipe:
     @property
     def trains_heads(self) -> bool:
         """Whether heads on frozen features judge out of fold; else models do that are fine-tuned by fold."""
-        return self.mode == "probe" or not self.finetune.by_fold
+        return self.mode != "finetune" or not self.finetune.by_fold
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Build the recipe that run.json holds; the number of workers is of no run."""
+        return cls(**values | {"finetune": FineTuning(**values["finetune"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json."""

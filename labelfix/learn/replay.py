@@ -25,6 +25,7 @@ from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, belief, sum
 
 if TYPE_CHECKING:
     from labelfix.learn.features import Features
+    from labelfix.learn.tuned import Tuned
 
 CHUNK_FLOATS = 8_000_000
 CHUNK_ROWS = 8192
@@ -87,6 +88,8 @@ class Replay:
     """The in-sample block that fine-tuning recorded; None: that of the heads, or none."""
     unseen: Recording | None = None
     """The out-of-fold block that fine-tuning recorded, likewise."""
+    tuned: Tuned | None = None
+    """The models that fine-tuning by fold has kept; None: none were asked for."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
 
     @property
@@ -109,6 +112,7 @@ class Replay:
         kinds = {"trajectories", "out_of_fold"}
         kinds |= {"in_sample"} if self.heads is not None or self.seen is not None else set()
         kinds |= {"features"} if self.heads is not None else set()
+        kinds |= {"base model"} if self.heads is not None or self.tuned is not None else set()
         kinds |= {"neighbours"} if self.neighbours is not None else set()
         kinds |= {"trusted"} if self.trusted is not None else set()
         return frozenset(kinds)

@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,9 @@ from labelfix.learn.decoding import ahead
 from labelfix.learn.probe import recorded_steps, schedule_share
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recording import Recording, condense
-from labelfix.trajectories import Ints
+from labelfix.learn.targets import Targets
+from labelfix.progress import Progress
+from labelfix.rundir import writing
 
 Rows = NDArray[np.intp]
 Advance = Callable[[int], None]
@@ -76,8 +79,10 @@ class Data(NamedTuple):
 
     pixels: NDArray[np.uint8]
     """[n, S, S, 3], memory-mapped."""
-    labels: Ints
-    """[n] given class."""
+    targets: Targets
+    """Of the n rows; those that are recorded have hard ones."""
+    classes: int
+    """K."""
 
 
 class _Part(NamedTuple):
@@ -139,6 +144,27 @@ class Training:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
 
+    def epochs(self, data: Data, rows: Rows, checkpoint: Path, progress: Progress) -> Iterator[int]:
+        """Pass over some rows as often as is planned, and yield the epochs done, counted from 1, after each pass.
+
+        What the caller does with the model before it goes on belongs to the epoch: then all processes meet, and a
+        checkpoint is written. One of this model that is there already is where training begins.
+        """
+        held, done = load_checkpoint(checkpoint), 0
+        if held is not None and held["number"] == self.number:
+            self.restore(held["state"])
+            done = held["epochs"]
+        for epoch in range(done, self.plan.epochs):
+            name = f"fine-tune {epoch + 1}/{self.plan.epochs}"
+            with progress.stage(name, len(rows), "images") as advance:
+                self.learn(data, rows, epoch, advance)
+            yield epoch + 1
+            processes.wait()
+            if processes.rank() == 0:
+                with writing(checkpoint) as temporary:
+                    state = {"number": self.number, "epochs": epoch + 1, "state": self.state()}
+                    torch.save(state, temporary)
+
     def learn(self, data: Data, rows: Rows, epoch: int, advance: Advance) -> None:
         """Pass once over some rows, in the order of this epoch, counted from 0.
 
@@ -156,11 +182,11 @@ class Training:
             contextlib.closing(self._read(data, self._parts(batches, draws))) as parts,
         ):
             torch.manual_seed(seed)
-            for step, (part, pixels, given) in enumerate(parts, epoch * len(batches) + 1):
+            for step, (part, pixels, wanted) in enumerate(parts, epoch * len(batches) + 1):
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.plan.learning_rate * schedule_share(step, total, self.choice.warm_up)
                 logits = self.classifier.logits(self.net, pixels)
-                loss = functional.cross_entropy(logits, given, reduction="sum")
+                loss = functional.cross_entropy(logits, wanted, reduction="sum")
                 # The mean over processes that DDP takes of this is the mean over the batch.
                 (loss * (processes.count() / part.whole)).backward()  # type: ignore[no-untyped-call]  # torch's own
                 if self.choice.clip_norm is not None:
@@ -209,9 +235,10 @@ class Training:
         batches = split(mine, self.choice.batch_size) if len(mine) else []
         parts = (_Part(at, None, len(at)) for at in batches)
         with torch.inference_mode(), contextlib.closing(self._read(data, parts)) as read:
-            for part, pixels, given in read:
+            for part, pixels, wanted in read:
                 log_p = torch.log_softmax(self.classifier.logits(model, pixels), dim=1)
-                recording.write(epoch, part.at, condense(log_p, given, recording.wants_whole(epoch)))
+                said = condense(log_p, wanted.argmax(dim=1), recording.wants_whole(epoch))
+                recording.write(epoch, part.at, said)
                 advance(len(part.at) * processes.count())
         recording.flush()
 
@@ -226,15 +253,21 @@ class Training:
     def _read(
         self, data: Data, parts: Iterator[_Part]
     ) -> Generator[tuple[_Part, torch.Tensor, torch.Tensor]]:
-        """Yield parts with their pixels [b, S, S, 3] and labels [b] on the device; a thread works ahead."""
+        """Yield parts with their pixels [b, S, S, 3] and labels [b, K] on the device; a thread works ahead."""
         device = self.classifier.device
 
         def read(part: _Part) -> tuple[_Part, torch.Tensor, torch.Tensor]:
             pixels = torch.from_numpy(np.asarray(data.pixels[part.at])).to(device)
-            labels = torch.from_numpy(data.labels[part.at].astype(np.int64)).to(device)
-            return part, pixels if part.moves is None else augmentation.move(pixels, part.moves), labels
+            wanted = torch.from_numpy(data.targets.dense(part.at, data.classes)).to(device)
+            return part, pixels if part.moves is None else augmentation.move(pixels, part.moves), wanted
 
         return ahead(read, parts)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the number of a model, its epochs done and its state; None where no checkpoint is."""
+    held: dict[str, Any] | None = torch.load(path, "cpu", weights_only=True) if path.exists() else None
+    return held
 
 
 def split(rows: Rows, most: int) -> list[Rows]:

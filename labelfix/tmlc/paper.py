@@ -4,8 +4,9 @@ NNP: category- and global-normalised loss, prediction entropy and normalised los
 TSE: an LSTM of 64 units over 16 resampled steps, of which the last state counts. SD: the paper's C-way output cannot
 name the right class from four scalars, nor be carried to another number of classes; so an MLP gives the trust w in the
 given label, and q = w · onehot(given) + (1 − w) · p̄ without the given class, where p̄ averages probabilities over
-epochs. Training needs no truth: the base model, here a linear head on frozen features, looks ahead on soft labels of
-support rows, and the trust net is moved by the loss of that head on the given labels of held-out query rows.
+epochs. Training needs no truth: the base model looks ahead on soft labels of support rows, and the trust net is moved
+by the loss of that model on the given labels of held-out query rows. The base model is the one whose out-of-fold
+trajectories are read: a linear head on frozen features, or, fine-tuned by fold, a whole model (`learn.tuned`).
 
 The paper leaves open and we chose: statistics of the whole training set instead of the mini-batch, NLO, the decoder's
 width, the smoothing, the split, rates and numbers of steps.
@@ -14,8 +15,8 @@ width, the smoothing, the split, rates and numbers of steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from torch import Tensor, nn
 
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk, LinearBase
-from labelfix.learn.bilevel import Point, look_ahead
+from labelfix.learn.bilevel import Point, look_ahead, sharpness
+from labelfix.learn.tuned import young
 from labelfix.tmlc.perception import GRID, percentile, resample
 from labelfix.trajectories import Floats, Ints, Trajectories
 
@@ -34,10 +36,6 @@ SHRINK = 10.0
 """Class statistics of n rows are mixed with the global ones as n : 10."""
 BATCH = 4096
 """Rows the LSTM reads at once in scoring."""
-YOUNG = 3
-"""Heads of the first third of the recorded epochs look ahead. Older ones have learnt their labels by heart: any step
-that makes them less sure helps on the query, so that distrust pays on right labels, too (measured on flowers with 20 %
-errors: trust in right labels .003)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ class PaperRecipe:
     meta_steps: int = 100
     """Each with a split, fold and recorded epoch of its own."""
     rows: int = 512
-    """Of a meta step, support and query together."""
+    """Of a meta step, support and query together, of heads on features."""
+    images: int = 128
+    """The same of a fine-tuned model; a meta step takes about five passes over them."""
     inner_steps: int = 1
     """Of the head's look-ahead."""
     inner_rate: float = 1.0
@@ -199,7 +199,52 @@ def soft_cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
     return -(q * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def practise_on(sample: EvidenceChunk, block: Trajectories, base: LinearBase, norms: PaperNorms) -> Practice:
+class Base(Protocol):
+    """A base model that can look ahead. Rows [n] are positions in the manifest."""
+
+    def fold(self, rows: NDArray[np.int64]) -> Ints:
+        """Return the fold [n] of each row."""
+        ...
+
+    def inputs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return what the model reads of them [n, …]."""
+        ...
+
+    def start(self, epoch: int, fold: int) -> Point:
+        """Return the model that has not seen a fold, at a recorded epoch."""
+        ...
+
+    def logits(self, point: Point, inputs: Tensor) -> Tensor:
+        """Return the logits [n, K] of the model at a point."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Heads on features as a base model."""
+
+    heads: LinearBase
+    """Of the scan."""
+
+    def fold(self, rows: NDArray[np.int64]) -> Ints:
+        """Return the fold [n]."""
+        return self.heads.fold(rows)
+
+    def inputs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return standardised features [n, d]."""
+        return torch.from_numpy(self.heads.features(rows))
+
+    def start(self, epoch: int, fold: int) -> Point:
+        """Return weight [d, K] and bias [K]."""
+        weight, bias = (torch.from_numpy(a).requires_grad_() for a in self.heads.head(epoch, fold))
+        return Point({"weight": weight, "bias": bias})
+
+    def logits(self, point: Point, inputs: Tensor) -> Tensor:
+        """Return the product [n, K]."""
+        return torch.addmm(point.parameters["bias"], inputs, point.parameters["weight"])
+
+
+def practise_on(sample: EvidenceChunk, block: Trajectories, base: Base, norms: PaperNorms) -> Practice:
     """Prepare rows, and one of their blocks, for training."""
     return Practice(
         torch.from_numpy(norms.scalars(block, sample.labels)), torch.from_numpy(sample.labels.astype(np.int64)),
@@ -208,24 +253,42 @@ def practise_on(sample: EvidenceChunk, block: Trajectories, base: LinearBase, no
     )  # fmt: skip
 
 
-def fit(data: Practice, base: LinearBase, epochs: int, recipe: PaperRecipe) -> TrustNet:
-    """Train the trust net on the target, without truth; E = `epochs` are recorded. `recipe` refuses what is futile."""
+def fit(data: Practice, base: Base, epochs: int, recipe: PaperRecipe) -> TrustNet:
+    """Train the trust net on the target, without truth; E = `epochs` are recorded. `recipe` refuses what is futile.
+
+    Young models look ahead, see `learn.tuned.YOUNG`. With fine-tuned ones a meta step reads `recipe.images` rows.
+    """
     rng = np.random.default_rng(recipe.seed)
-    young = max(1, epochs // YOUNG)
-    some = np.linspace(0, len(data.rows) - 1, min(recipe.rows, len(data.rows))).astype(np.intp)
-    rate = recipe.inner_rate / curvature(base.features(data.rows[some]))
+    if isinstance(base, Head):
+        some = np.linspace(0, len(data.rows) - 1, min(recipe.rows, len(data.rows))).astype(np.intp)
+        steepest = curvature(base.inputs(data.rows[some]))
+    else:
+        recipe = replace(recipe, rows=recipe.images)
+        steepest = steepness(data, base, young(epochs), recipe)
+    rate = recipe.inner_rate / steepest
 
     def objective(net: TrustNet) -> Tensor:
-        return look_ahead_loss(net, data, base, int(rng.integers(young)), rate, rng, recipe)
+        return look_ahead_loss(net, data, base, int(rng.integers(young(epochs))), rate, rng, recipe)
 
     return optimise(objective, recipe)
 
 
-def curvature(x: Floats) -> float:
+def curvature(x: Tensor) -> float:
     """Return an upper bound of the second derivatives of softmax regression on rows [n, d]: half the largest
     eigenvalue of their second moments, the constant column of the bias included."""
-    wide = torch.from_numpy(np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1))
+    wide = torch.cat([x, torch.ones(len(x), 1)], dim=1)
     return float(torch.linalg.matrix_norm(wide, 2)) ** 2 / len(x) / 2
+
+
+def steepness(data: Practice, base: Base, epochs: int, recipe: PaperRecipe) -> float:
+    """Return the largest second derivative of a support's loss at any of the first recorded epochs, for one fold."""
+    fold, support, _ = split(data.folds, recipe, np.random.default_rng(recipe.seed))
+    x, q = base.inputs(data.rows[support]), smooth(data.given(support), recipe.smoothing)
+
+    def loss(point: Point) -> Tensor:
+        return soft_cross_entropy(base.logits(point, x), q.to(x.device))
+
+    return max(sharpness(loss, base.start(epoch, fold)) for epoch in range(epochs))
 
 
 def optimise(objective: Callable[[TrustNet], Tensor], recipe: PaperRecipe) -> TrustNet:
@@ -243,29 +306,24 @@ def optimise(objective: Callable[[TrustNet], Tensor], recipe: PaperRecipe) -> Tr
 
 
 def look_ahead_loss(
-    net: TrustNet, data: Practice, base: LinearBase, epoch: int, rate: float, rng: np.random.Generator,
+    net: TrustNet, data: Practice, base: Base, epoch: int, rate: float, rng: np.random.Generator,
     recipe: PaperRecipe,
 ) -> Tensor:  # fmt: skip
-    """Return the outer loss of one meta step: that of the head on the query, after its look-ahead on the support.
+    """Return the outer loss of one meta step: that of the base model on the query, after its look-ahead on the support.
 
-    The head is that of a random fold at `epoch`; the query lies inside the fold, so the head has seen neither these
+    The model is that of a random fold at `epoch`; the query lies inside the fold, so the model has seen neither these
     rows nor their groups and copies, and the support outside.
     """
     fold, support, query = split(data.folds, recipe, rng)
-    weight, bias = (torch.from_numpy(a).requires_grad_() for a in base.head(epoch, fold))
-    x = torch.from_numpy(base.features(data.rows[support]))
-    # Smoothed as the query is: else distrust would pay for making the head less sure, on right labels most of all.
-    q = smooth(data.soft_labels(net, support), recipe.smoothing)
-
-    def logits(point: Point, x: Tensor) -> Tensor:
-        return torch.addmm(point.parameters["bias"], x, point.parameters["weight"])
-
+    x = base.inputs(data.rows[support])
+    # Smoothed as the query is: else distrust would pay for making the model less sure, on right labels most of all.
+    q = smooth(data.soft_labels(net, support), recipe.smoothing).to(x.device)
     ahead = look_ahead(
-        lambda point, _: soft_cross_entropy(logits(point, x), q), Point({"weight": weight, "bias": bias}),
+        lambda point, _: soft_cross_entropy(base.logits(point, x), q), base.start(epoch, fold),
         steps=recipe.inner_steps, rate=rate,
     )  # fmt: skip
-    seen = torch.from_numpy(base.features(data.rows[query]))
-    return soft_cross_entropy(logits(ahead, seen), smooth(data.given(query), recipe.smoothing))
+    asked = base.logits(ahead, base.inputs(data.rows[query]))
+    return soft_cross_entropy(asked, smooth(data.given(query), recipe.smoothing).to(asked.device))
 
 
 def split(

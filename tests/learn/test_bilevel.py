@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from labelfix.errors import UsageError
-from labelfix.learn.bilevel import Point, look_ahead
+from labelfix.learn.bilevel import Point, look_ahead, sharpness
 
 ROWS, CLASSES = 12, 3
 SGD = {"rate": 0.3, "weight_decay": 0.05}
@@ -158,3 +158,24 @@ def test_gradients_reach_a_start_that_is_part_of_a_graph():
 def test_no_step_is_no_look_ahead():
     with pytest.raises(UsageError, match="at least one step"):
         look_ahead(lambda p, _: p.parameters["w"].sum(), Point({"w": torch.ones(1)}), steps=0, rate=0.1)
+
+
+def test_the_sharpness_is_the_largest_eigenvalue_of_the_hessian(case):
+    module, (support, _), meta = case
+    names = [name for name, _ in module.named_parameters()]
+    loss = inner(module, support, meta)
+
+    def of(*values: Tensor) -> Tensor:
+        return loss(Point(dict(zip(names, values, strict=True)), Point.of(module).buffers), 3)
+
+    weights = tuple(p.detach() for p in module.parameters())
+    blocks = torch.autograd.functional.hessian(of, weights)
+    sizes = [w.numel() for w in weights]
+    whole = torch.cat(
+        [torch.cat([part.reshape(a, b) for part, b in zip(row, sizes, strict=True)], dim=1)
+         for row, a in zip(blocks, sizes, strict=True)]
+    )  # fmt: skip
+    expected = float(torch.linalg.eigvalsh(whole).abs().max())
+    found = sharpness(lambda point: loss(point, 3), Point.of(module), iterations=200)
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert sharpness(lambda point: loss(point, 3), Point.of(module)) == pytest.approx(expected, rel=0.1)

@@ -16,6 +16,7 @@ from labelfix.learn import classifier, finetune
 from labelfix.learn.pixels import write_pixels
 from labelfix.learn.recipe import FineTuning, Recipe
 from labelfix.learn.recording import Recording
+from labelfix.learn.targets import Targets
 from labelfix.learn.training import Data, Plan, Training, split
 from labelfix.progress import Silent
 from labelfix.rundir import RunDir
@@ -95,7 +96,7 @@ def all_of(recording: Recording) -> np.ndarray:
 
 def test_each_epoch_says_what_the_model_answers_to_the_unchanged_pixels(tmp_path):
     write_pixels(tmp_path / "pixels.npy", Drawn(), AT, SIZE, RECIPE, lambda _: None)
-    data = Data(np.load(tmp_path / "pixels.npy", mmap_mode="r"), LABELS)
+    data = Data(np.load(tmp_path / "pixels.npy", mmap_mode="r"), Targets.hard(LABELS), CLASSES)
     images = np.stack([Drawn().pixels(i) for i in range(ROWS)])
     np.testing.assert_array_equal(data.pixels, images)
     model = classifier.build(RECIPE, CLASSES)
@@ -230,7 +231,7 @@ def test_what_was_begun_on_other_rows_is_not_taken_over(tmp_path):
 def test_an_image_that_went_away_meanwhile_is_named(tmp_path):
     images = Drawn()
     images.gone.add(3)
-    with pytest.raises(InputError, match=r"3\.png: was changed during the scan \(the file is gone\)"):
+    with pytest.raises(InputError, match=r"3\.png: was changed since it was first read \(the file is gone\)"):
         write_pixels(tmp_path / "pixels.npy", images, AT, SIZE, RECIPE, lambda _: None)
     assert not list(tmp_path.iterdir())
 
