@@ -52,6 +52,8 @@ class Manifest:
     """Path or URL as given."""
     columns: dict[str, str] = field(default_factory=dict)
     """Role → column chosen, e.g. {"image": "file_name", "label": "label"}."""
+    root: str = ""
+    """Directory or URL that image names are relative to; "" when images are not files of their own."""
     notes: tuple[str, ...] = ()
     """What the reader noticed and the user should see, a sentence each."""
 

@@ -42,6 +42,7 @@ from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers.interface import Columns
+from labelfix.readers.storage import absolute
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts
 
@@ -113,6 +114,7 @@ def scan(
         folds = np.full(len(manifest), -1, np.int32)
         if evidence.folds is not None:
             folds[evidence.rows] = evidence.folds
+        recorder.add_suggested(scored.rows, scored.suggested_loss)
         recorder.write(run.trajectories, manifest.ids, folds, evidence.progress)
         settings = states[next(iter(states))].settings
         table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, settings)
@@ -123,6 +125,7 @@ def scan(
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
         "source": manifest.source,
+        "found_at": {"source": absolute(manifest.source), "images": absolute(manifest.root)},
         "columns": manifest.columns,
         "notes": list(notes),
         "estimated_errors": estimate,

@@ -49,6 +49,7 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
         split=_optional_text(rows, roles, "split", columns, remarks),
         source=source,
         columns=roles,
+        root=images.root.url if isinstance(images, FileImages) else "",
         notes=tuple(remarks),
     )
 
