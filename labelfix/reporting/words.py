@@ -135,3 +135,13 @@ def unreadable(summary: Summary) -> list[str]:
 def columns(summary: Summary) -> str:
     """What the reader chose: "image column: file_name, label column: label"."""
     return ", ".join(f"{role} column: {visible(name, 60)}" for role, name in summary.columns.items())
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else "less than 1 s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -59,14 +59,30 @@ def error_rate(suspicion: NDArray[np.float32], slack: float = DEFAULT_SLACK) -> 
         return {"rate": 0.0, "low": 0.0, "high": 1.0}
     p = suspicion.astype(np.float64)
     rate = float(p.mean())
-    chance = 1.645 * float(np.sqrt((p * (1 - p)).sum())) / len(p)
+    low, high = rate_interval(np.array([rate]), np.array([(p * (1 - p)).sum()]), np.array([len(p)]), slack)
+    return {"rate": rate, "low": float(low[0]), "high": float(high[0])}
+
+
+def rate_interval(
+    rate: NDArray[np.float64], variance: NDArray[np.float64], rows: NDArray[np.int64], slack: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return low and high [G] of error rates [G], each of some rows [G] whose p (1 - p) add up to `variance` [G]."""
+    chance = 1.645 * np.sqrt(variance) / rows
     low = (rate + SMALL) * np.exp(-slack) - SMALL
     high = (rate + SMALL) * np.exp(slack) - SMALL
-    return {
-        "rate": rate,
-        "low": float(max(0.0, rate - np.hypot(rate - low, chance))),
-        "high": float(min(1.0, rate + np.hypot(high - rate, chance))),
-    }
+    return np.maximum(0.0, rate - np.hypot(rate - low, chance)), np.minimum(
+        1.0, rate + np.hypot(high - rate, chance)
+    )
+
+
+def slack_of(low: float, rate: float, high: float, variance: float, rows: int) -> float:
+    """Return the slack that gave this interval: `rate_interval` the other way round."""
+    chance = 1.645 * np.sqrt(variance) / max(rows, 1)
+    for end in (low, high) if high >= 1.0 else (high, low):
+        if 0.0 < end < 1.0:
+            edge = rate + np.sign(end - rate) * np.sqrt(max(0.0, (end - rate) ** 2 - chance**2))
+            return float(abs(np.log((edge + SMALL) / (rate + SMALL))))
+    return DEFAULT_SLACK
 
 
 def measured_slack(estimated: NDArray[np.float64], true: NDArray[np.float64]) -> float:
