@@ -6,8 +6,10 @@ manifest → features → neighbours → heads → evidence → opinions → fin
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,8 +43,10 @@ from labelfix.learn.recorder import Recorder
 from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
+from labelfix.readers.again import NO_IMAGES
 from labelfix.readers.interface import Columns
 from labelfix.readers.storage import absolute
+from labelfix.reporting.page.writing import write_page
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts
 
@@ -60,13 +64,14 @@ def scan(
     pred_probs: str | None = None,
     cache: Path | None = None,
     resume: bool = False,
+    report: bool = True,
     progress: Progress | None = None,
 ) -> Findings:
     """Judge every label of a manifest; writes a run directory and returns its findings.
 
     `features` and `pred_probs` name files or columns with the user's own; given probabilities alone, no
-    image is read. Features of images are cached in `cache` across runs. Raises LabelfixError;
-    `labelfix.errors` has the kinds.
+    image is read. Features of images are cached in `cache` across runs. With `report` the directory gets report.html.
+    Raises LabelfixError; `labelfix.errors` has the kinds.
     """
     recipe, progress, timings = recipe or Recipe(), progress or Silent(), dict[str, float]()
     with timed(timings, "start"):
@@ -87,7 +92,7 @@ def scan(
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
     if record["finished"]:
-        return Findings.read(run.findings)
+        return _finished(run, manifest, record, report, progress)
     run.sweep()
     for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *notes):
         progress.note(sentence)
@@ -140,9 +145,33 @@ def scan(
             "python": platform.python_version(),
         },
         "finished": True,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     run.write(record)
+    if report:
+        _report(run, findings, manifest, record, progress)
     return findings
+
+
+def _finished(
+    run: RunDir, manifest: Manifest, record: dict[str, Any], report: bool, progress: Progress
+) -> Findings:
+    findings = Findings.read(run.findings)
+    if report and not run.report.exists():
+        _report(run, findings, manifest, record, progress)
+    return findings
+
+
+def _report(
+    run: RunDir, findings: Findings, manifest: Manifest, record: dict[str, Any], progress: Progress
+) -> None:
+    """Write report.html and say how long it took; the scan is finished before and stays so whatever happens here."""
+    began = time.perf_counter()
+    with progress.stage("report", 1, "page") as advance:
+        write_page(run.report, findings, record, run.path, manifest.images, no_images=NO_IMAGES)
+        advance(1)
+    record["timings"] |= {"report": round(time.perf_counter() - began, 3)}
+    run.write(record)
 
 
 def _chosen(recipe: Recipe, view: View, evidence: Replay) -> dict[str, Any]:

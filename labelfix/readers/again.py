@@ -12,6 +12,8 @@ from labelfix.readers import read
 from labelfix.readers.images import FileImages
 from labelfix.readers.storage import Place
 
+NO_IMAGES = "the scan was given no images"
+
 
 def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None = None) -> Images:
     """Return the images of a run by row of its manifest; each may still be unreadable.
@@ -21,7 +23,7 @@ def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None
     the reason why no image can be found.
     """
     if names.null_count == len(names):
-        raise InputError("the scan was given no images")
+        raise InputError(NO_IMAGES)
     found_at = record.get("found_at") or {}
     root = root or found_at.get("images")
     if root:

@@ -69,12 +69,8 @@ def read_histories(path: Path, rows: NDArray[np.intp]) -> Histories:
                     f"{path}: written by a newer labelfix (schema {header['schema']}, this one reads up to "
                     f"{SCHEMA}); upgrade labelfix"
                 )
-            names = [
-                f"{block}.{kind}"
-                for block in BLOCKS
-                for kind in ("loss", "suggested_loss")
-                if f"{block}.{kind}" in file.schema_arrow.names
-            ]
+            asked = [name for block in BLOCKS for name in _names(block)]
+            names = [name for name in asked if name in file.schema_arrow.names]
             parts, start = [], 0
             for batch in file.iter_batches(BATCH, columns=names):
                 here = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
@@ -87,11 +83,15 @@ def read_histories(path: Path, rows: NDArray[np.intp]) -> Histories:
     found: dict[int, dict[str, History]] = {}
     for at, row in enumerate(wanted[: len(table)]):
         for block in BLOCKS:
-            loss, other = (columns.get(f"{block}.{kind}", [None] * len(table))[at] for kind in ("loss", "suggested_loss"))
+            loss, other = (columns[name][at] if name in columns else None for name in _names(block))
             if loss is not None:
-                found.setdefault(int(row), {})[block] = History(_p(loss), _p(other) if other is not None else ())
+                found.setdefault(int(row), {})[block] = History(_p(loss), _p(other))
     return Histories({name: tuple(values) for name, values in header["progress"].items()}, found)
 
 
-def _p(loss: list[float]) -> Curve:
-    return tuple(float(p) for p in np.exp(-np.array(loss)).round(4))
+def _names(block: str) -> tuple[str, str]:
+    return f"{block}.loss", f"{block}.suggested_loss"
+
+
+def _p(loss: list[float] | None) -> Curve:
+    return () if loss is None else tuple(np.exp(-np.array(loss)).round(4).tolist())

@@ -63,7 +63,9 @@ def encode(data: bytes, side: int, most: int) -> Picture:
         kind = "jpeg" if side <= SMALL else "webp"
         for quality in QUALITIES:
             made = BytesIO()
-            image.save(made, kind, quality=quality, **({"optimize": True} if kind == "jpeg" else {"method": 2}))
+            image.save(
+                made, kind, quality=quality, **({"optimize": True} if kind == "jpeg" else {"method": 2})
+            )
             if made.tell() <= most or side <= 16:
                 text = base64.b64encode(made.getvalue()).decode()
                 return Picture(f"data:image/{kind};base64,{text}", *image.size, "")

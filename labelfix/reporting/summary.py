@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from labelfix.errors import InputError
 from labelfix.findings import Findings
+from labelfix.reporting.histories import NOTHING, Histories, read_histories
 from labelfix.reporting.pairs import ONE_ROW, Pairs, expected_pairs
 from labelfix.reporting.rates import GroupRate, group_rates
+from labelfix.rundir import RunDir
 
 FILES = {
     "report.html": "all of this with the images; open it in a browser",
@@ -46,6 +49,8 @@ class Suspect:
     """Probability of the suggested class."""
     reason: str
     """In words."""
+    trajectory: tuple[float, ...]
+    """Out-of-fold probability of the suggested class, epoch by epoch; () where it was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def summarise(findings: Findings, record: dict[str, Any], run: Path | None, top:
         auto_fix=_count(table, "auto_fix"),
         ambiguous=_count(table, "is_ambiguous"),
         outliers=_count(table, "is_outlier"),
-        suspects=_suspects(table, order[:top]),
+        suspects=_suspects(table, order[:top], _histories(run, order[:top])),
         curve=curve,
         stop=stop,
         confusions=most_confused(findings.classes, pairs),
@@ -255,7 +260,15 @@ def _rate(estimated: dict[str, Any] | None) -> tuple[float, float, float] | None
     return rate, low, high
 
 
-def _suspects(table: pa.Table, rows: NDArray[np.intp]) -> tuple[Suspect, ...]:
+def _histories(run: Path | None, rows: NDArray[np.intp]) -> Histories:
+    """Return what was recorded of rows [n]; nothing where that cannot be read: the findings stand without it."""
+    try:
+        return NOTHING if run is None else read_histories(RunDir(run).trajectories, rows)
+    except InputError:
+        return NOTHING
+
+
+def _suspects(table: pa.Table, rows: NDArray[np.intp], histories: Histories) -> tuple[Suspect, ...]:
     names = ["rank", "id", "image", "label", "suggested", "suspicion", "confidence", "reason"]
     shown = table.select(names).take(pa.array(rows, pa.int64())).to_pylist()
     return tuple(
@@ -268,8 +281,9 @@ def _suspects(table: pa.Table, rows: NDArray[np.intp]) -> tuple[Suspect, ...]:
             suspicion=float(np.nan_to_num(row["suspicion"] or 0.0)),
             confidence=float(np.nan_to_num(row["confidence"] or 0.0)),
             reason=row["reason"] or "",
+            trajectory=() if (history := histories.out_of_fold(int(at))) is None else history.suggested,
         )
-        for row in shown
+        for at, row in zip(rows, shown, strict=True)
     )
 
 
@@ -314,6 +328,7 @@ def _next_steps(run: Path | None, stop: YieldPoint | None) -> tuple[tuple[str, s
     where = shlex.quote(str(run))
     if stop is not None:
         steps.append((f"labelfix report {where} --top {stop.review}", "list the rows to review"))
+    steps.append((f"labelfix report {where} --html report.html", "the page with the images, made anew"))
     steps.append((f"labelfix report {where} --format markdown", "the same as Markdown"))
     steps.append(("labelfix scan FIXED -o NEW", "scan again after fixing labels; features are cached"))
     return tuple(steps)

@@ -90,7 +90,11 @@ class Card:
 
 
 def deal(
-    findings: Findings, rows: Sequence[int], chosen: Chosen, histories: Histories, around: Mapping[int, Surrounding]
+    findings: Findings,
+    rows: Sequence[int],
+    chosen: Chosen,
+    histories: Histories,
+    around: Mapping[int, Surrounding],
 ) -> list[Card]:
     """Return the cards of these rows [n] of the manifest."""
     table = findings.table
@@ -157,14 +161,16 @@ def _why(held: dict[str, Any], near: Sequence[Neighbour], history: History | Non
 
 
 def _tools(held: dict[str, Any]) -> str:
-    ours, theirs = held["is_label_error"], held["cleanlab.is_issue"]
-    return {(True, True): "both", (True, False): "ours", (False, True): "theirs"}.get((bool(ours), bool(theirs)), "neither")
+    ours, theirs = bool(held["is_label_error"]), bool(held["cleanlab.is_issue"])
+    if ours == theirs:
+        return "both" if ours else "neither"
+    return "ours" if ours else "theirs"
 
 
 def _opinion(held: dict[str, Any], name: str) -> Opinion:
-    score, flagged = held.get(f"{name}.score"), held.get(f"{name}.is_issue")
-    known = score is not None and np.isfinite(score)
-    return Opinion(name, float(score) if known else None, held.get(f"{name}.suggested") or "", flagged)
+    score = held.get(f"{name}.score")
+    known = float(score) if score is not None and np.isfinite(score) else None
+    return Opinion(name, known, held.get(f"{name}.suggested") or "", held.get(f"{name}.is_issue"))
 
 
 def _number(value: float | None) -> float:

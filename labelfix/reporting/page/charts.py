@@ -134,7 +134,10 @@ def matrix(classes: tuple[str, ...], pairs: Pairs) -> Matrix | None:
     grid[place[given[inside]], place[other[inside]]] = expected[inside]
     most = max(float(grid.max()), 1e-9)
     cells = tuple(
-        tuple(Cell(f"{round(value):,}" if value >= ONE_ROW else "", round(float(value) / most, 3)) for value in row)
+        tuple(
+            Cell(f"{round(value):,}" if value >= ONE_ROW else "", round(float(value) / most, 3))
+            for value in row
+        )
         for row in grid
     )
     return Matrix(tuple(classes[k] for k in shown), cells, K <= MATRIX)

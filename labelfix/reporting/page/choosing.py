@@ -63,7 +63,9 @@ def choose(findings: Findings, stop: YieldPoint | None, top: int) -> Chosen:
     if not suspicious:
         suspects = order[: min(SPOT_CHECK, top)]
     conflicts, conflicting = _conflicts(findings, order)
-    decided = np.nan_to_num(pc.list_element(_not_empty(findings), 0).field("p").to_numpy(zero_copy_only=False))
+    decided = np.nan_to_num(
+        pc.list_element(_not_empty(findings), 0).field("p").to_numpy(zero_copy_only=False)
+    )
     ambiguous = np.flatnonzero(flags(findings, "is_ambiguous"))
     ambiguous = ambiguous[np.argsort(decided[ambiguous], kind="stable")]
     outliers = flags(findings, "is_outlier")
@@ -93,7 +95,9 @@ def _not_empty(findings: Findings) -> pa.Array:
     return pc.if_else(pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False), lists, nothing)
 
 
-def _conflicts(findings: Findings, order: NDArray[np.intp]) -> tuple[list[NDArray[np.intp]], NDArray[np.bool_]]:
+def _conflicts(
+    findings: Findings, order: NDArray[np.intp]
+) -> tuple[list[NDArray[np.intp]], NDArray[np.bool_]]:
     table = findings.table
     usable = pc.and_(pc.is_valid(table.column("duplicate_group")), pc.is_valid(table.column("label")))
     rows = np.flatnonzero(usable.to_numpy())

@@ -37,15 +37,23 @@ def _card(card: Card, number: dict[str, int]) -> dict[str, Any]:
         "who": legible(card.annotator, 80),
         "why": card.why,
         "tools": card.tools,
-        "kinds": [kind for kind in ("error", "fix", "ambiguous", "outlier", "conflict") if getattr(card, kind)],
+        "kinds": [
+            kind for kind in ("error", "fix", "ambiguous", "outlier", "conflict") if getattr(card, kind)
+        ],
         "soft": [[number[name], round(p, 4)] for name, p in card.soft if name in number],
         "other": round(card.other, 4),
         "opinions": [
-            [o.corrector, None if o.score is None else round(o.score, 4), number.get(o.suggested, -1), o.flagged]
+            [
+                o.corrector,
+                None if o.score is None else round(o.score, 4),
+                number.get(o.suggested, -1),
+                o.flagged,
+            ]
             for o in card.opinions
         ],
         "history": {
-            block: {"given": history.given, "suggested": history.suggested} for block, history in card.history.items()
+            block: {"given": history.given, "suggested": history.suggested}
+            for block, history in card.history.items()
         },
         "neighbours": [[near.row, number.get(near.label, -1), near.similarity] for near in card.neighbours],
     }
@@ -58,7 +66,9 @@ def _key(findings: Findings) -> str:
         return str(known)
     digest = hashlib.blake2b(digest_size=16)
     for name in ("id", "label"):
-        digest.update("\x00".join(map(str, findings.table.column(name).to_pylist())).encode("utf-8", "replace"))
+        digest.update(
+            "\x00".join(map(str, findings.table.column(name).to_pylist())).encode("utf-8", "replace")
+        )
     return digest.hexdigest()
 
 
@@ -66,4 +76,6 @@ def _repeated(findings: Findings) -> bool:
     """Say whether an id stands for several answers, so that only the annotator tells them apart."""
     if "annotator" not in findings.table.column_names:
         return False
-    return int(findings.table.column("id").combine_chunks().dictionary_encode().dictionary.__len__()) < len(findings)
+    return int(findings.table.column("id").combine_chunks().dictionary_encode().dictionary.__len__()) < len(
+        findings
+    )

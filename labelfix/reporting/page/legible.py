@@ -22,6 +22,12 @@ def legible(text: str, limit: int = 300) -> str:
     )
 
 
+def ending(text: str, limit: int) -> str:
+    """Return the end of a name, which tells most of a path."""
+    text = legible(text)
+    return text if len(text) <= limit else f"…{text[1 - limit :]}"
+
+
 def isolated(name: str) -> str:
     """Return a name in quotes for the middle of a sentence, whose direction it cannot change."""
     return f"\u2068‘{legible(name, 80)}’\u2069"

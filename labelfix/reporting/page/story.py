@@ -67,9 +67,9 @@ def numbers(summary: Summary) -> list[Fact]:
     pairs = [
         ("rows", summary.rows, True),
         ("classes", summary.classes, True),
-        ("unreadable images", unreadable, True),
+        ("unreadable", unreadable, True),
         ("not judged", skipped, skipped > 0),
-        ("safe to replace unseen", summary.auto_fix, summary.scored > 0),
+        ("safe to replace", summary.auto_fix, summary.scored > 0),
     ]
     return [(name, f"{count:,}") for name, count, told in pairs if told]
 
@@ -80,7 +80,13 @@ def next_steps(run: Path | None) -> list[Fact]:
         return []
     where = shlex.quote(str(run))
     return [
-        (f"labelfix export {where} --to label-studio -o tasks.json", "Send the suspects to your annotation tool"),
-        (f"labelfix merge {where} answers.csv -o fixed.parquet", "Take the marks made on this page into the manifest"),
+        (
+            f"labelfix export {where} --to label-studio -o tasks.json",
+            "Send the suspects to your annotation tool",
+        ),
+        (
+            f"labelfix merge {where} answers.csv -o fixed.parquet",
+            "Take the marks made on this page into the manifest",
+        ),
         (f"labelfix gate BATCH --reference {where}", "Let CI judge the next batch by this run"),
     ]

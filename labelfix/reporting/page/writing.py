@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from labelfix.errors import InputError
 from labelfix.findings import Findings
 from labelfix.manifest import Images
-from labelfix.reporting.histories import NOTHING, read_histories
+from labelfix.reporting.histories import NOTHING, Histories, read_histories
 from labelfix.reporting.page import charts, story
 from labelfix.reporting.page.annotators import confused_by
 from labelfix.reporting.page.cards import Card, deal
@@ -21,7 +23,7 @@ from labelfix.reporting.page.rendering import render
 from labelfix.reporting.pairs import expected_pairs
 from labelfix.reporting.pictures import Picture, draw
 from labelfix.reporting.summary import summarise
-from labelfix.reporting.surroundings import read_surroundings
+from labelfix.reporting.surroundings import Surrounding, read_surroundings
 from labelfix.rundir import RunDir, writing
 
 TOP = 1000
@@ -56,19 +58,16 @@ def write_page(
 
     `record` is run.json ({} when there is none), `run` the directory that evidence is read from, None for a lone
     findings file. `images` are by row of the manifest; without them `no_images` says why. Costs memory for the
-    pictures and the page, some 60 MB for 1,000 suspects, beside the findings. Raises InputError for damaged
-    evidence, OutputError when the file cannot be written.
+    pictures and the page, some 60 MB for 1,000 suspects, beside the findings. What cannot be read of images and
+    evidence is said on the page. Raises OutputError when the file cannot be written.
     """
-    summary = summarise(findings, record, run, top)
+    summary = summarise(findings, record, run, top=0)
     chosen = choose(findings, summary.stop, top)
     suspects = chosen.suspects.rows
     members = [group[:MEMBERS] for group in chosen.conflicts]
     lists = (chosen.ambiguous.rows, chosen.outliers.rows, *members, chosen.unreadable.rows)
     rows = np.unique(np.concatenate([suspects, *lists]).astype(np.intp))
-    histories, around = NOTHING, {}
-    if run is not None:
-        histories = read_histories(RunDir(run).trajectories, rows)
-        around = read_surroundings(RunDir(run).neighbours, rows)
+    histories, around, lacking = _evidence(run, rows)
     cards = {card.row: card for card in deal(findings, rows.tolist(), chosen, histories, around)}
     shown = [cards[row] for row in suspects.tolist()]
     large, small = _pictures(images, shown, np.concatenate([*lists[:2], *members]).astype(int).tolist())
@@ -90,7 +89,7 @@ def write_page(
         large=large,
         small=small,
         no_images=no_images if images is None else "",
-        traced=any(card.history for card in shown),
+        lacking=lacking,
         data=page_data(findings, histories, shown),
         thumbnails={str(row): picture.uri for row, picture in _of_neighbours(shown, large, small).items()},
     ).encode("utf-8", "replace")
@@ -98,6 +97,25 @@ def write_page(
         temporary.write_bytes(html)
     missing = sum(not large[row].uri for row in suspects.tolist()) if images is not None else len(suspects)
     return Written(len(suspects), chosen.suspects.total, len(html), missing)
+
+
+def _evidence(
+    run: Path | None, rows: NDArray[np.intp]
+) -> tuple[Histories, dict[int, Surrounding], list[str]]:
+    """Return trajectories and neighbours of rows [n], and sentences about what of them cannot be shown."""
+    histories, around, lacking = NOTHING, dict[int, Surrounding](), []
+    if run is not None:
+        try:
+            histories = read_histories(RunDir(run).trajectories, rows)
+        except InputError as error:
+            lacking.append(str(error))
+        try:
+            around = read_surroundings(RunDir(run).neighbours, rows)
+        except InputError as error:
+            lacking.append(str(error))
+    if len(rows) and not histories.rows and not lacking:
+        lacking.append("No training trajectories were recorded, so none are shown.")
+    return histories, around, lacking
 
 
 def _pictures(

@@ -1,6 +1,6 @@
 // The trajectory: probability of the given and of the suggested label over training, in-sample and out-of-fold.
 function plot(card) {
-  const [width, height, left, right, top, base] = [440, 190, 38, 430, 10, 160];
+  const [width, height, left, right, top, base] = [440, 190, 46, 430, 10, 160];
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "trajectory" });
   const said = [];
   for (const tick of [0, 0.5, 1]) {

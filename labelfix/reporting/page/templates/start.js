@@ -21,7 +21,11 @@ function draw(tag, attributes, ...children) {
 
 const nameOf = (k, kind = "") => make("bdi", { class: `name ${kind}`, title: shownClass(k) }, shownClass(k));
 const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => {
+  if (share > 0 && share < 0.005) return "< 1 %";
+  if (share < 1 && share >= 0.995) return "> 99 %";
+  return `${Math.round(100 * share)} %`;
+};
 
 document.documentElement.classList.add("live");
 for (const element of document.querySelectorAll(".js")) element.hidden = false;
