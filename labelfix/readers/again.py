@@ -18,21 +18,23 @@ NO_IMAGES = "the scan was given no images"
 def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None = None) -> Images:
     """Return the images of a run by row of its manifest; each may still be unreadable.
 
-    `record` is run.json, `names` [N] the column image of its findings, `root` a directory or URL that holds the image
-    files now, if they have moved. Images inside a table are found by reading the table again. Raises InputError with
-    the reason why no image can be found.
+    `record` is run.json, `names` [N] the column image of its findings. `root` is where they are now, if they have
+    moved: the directory or URL that holds the image files, or the table that they are in. Raises InputError with the
+    reason why no image can be found.
     """
     if names.null_count == len(names):
         raise InputError(NO_IMAGES)
     found_at = record.get("found_at") or {}
-    root = root or found_at.get("images")
-    if root:
-        place = Place(root)
+    inside_table = found_at.get("images") == ""
+    where = root or found_at.get("images")
+    if where and not inside_table:
+        place = Place(where)
         if place.local and not place.is_directory():
-            remedy = "pass --images with the directory that holds them now"
-            raise InputError(f"{root}: the images are no longer there; {remedy}")
+            raise InputError(
+                f"{where}: there is no such directory; pass --images with the one that holds the images"
+            )
         return FileImages(place, names)
-    source = found_at.get("source")
+    source = root or found_at.get("source") or record.get("source")
     if not source:
         raise InputError("the run does not say where its images are; pass --images with their directory")
     chosen = {f"{role}_col": column for role, column in (record.get("columns") or {}).items()}

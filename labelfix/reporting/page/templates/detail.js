@@ -75,7 +75,7 @@ function step(by) {
 }
 
 if (articles.length) {
-  by("relabel").append(...page.shown.map((name, k) => make("option", { value: k }, name || "(empty)")));
+  by("relabel").append(...page.shown.map((name, k) => make("option", { value: k }, cut(name || "(empty)"))));
   by("relabel").addEventListener("change", (event) => {
     if (event.target.value) decide(detailAt, "relabel", Number(event.target.value));
     else undo(detailAt);

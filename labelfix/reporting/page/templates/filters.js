@@ -43,7 +43,6 @@ if (articles.length) {
     if (card.annotator) add(people, `=${card.annotator}`);
     who.set(`=${card.annotator}`, card.who);
   }
-  const cut = (text) => (text.length > 40 ? `${text.slice(0, 39)}…` : text);
   fill("class", classes, (k) => cut(shownClass(k)));
   fill("pair", pairs, (pair) => pair.split(">").map((k) => cut(shownClass(Number(k)))).join(" → "));
   fill("annotator", people, (value) => cut(who.get(value)));

@@ -20,6 +20,7 @@ function draw(tag, attributes, ...children) {
 }
 
 const nameOf = (k, kind = "") => make("bdi", { class: `name ${kind}`, title: shownClass(k) }, shownClass(k));
+const cut = (text) => (text.length > 40 ? `${text.slice(0, 39)}…` : text);
 const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 const percent = (share) => {
   if (share > 0 && share < 0.005) return "< 1 %";
