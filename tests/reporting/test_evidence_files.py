@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 
 
 def test_the_history_of_a_wrong_label_shows_the_suggestion_winning(run):
-    path, findings, _, _ = run
+    path = run[0]
     found = read_histories(path / "trajectories.parquet", np.array([7, 2, 0]))
     assert sorted(found.rows) == [0, 2, 7]
     assert set(found.rows[0]) == {"in_sample", "out_of_fold"}
@@ -76,7 +76,9 @@ def test_a_missing_file_is_nothing_and_a_damaged_or_newer_one_an_error(run, tmp_
     with pytest.raises(InputError, match=r"bad\.parquet: the trajectories cannot be read"):
         read_histories(tmp_path / "bad.parquet", np.array([0]))
     text = json.dumps({"schema": 99, "progress": {}}).encode()
-    pq.write_table(pa.table({"id": ["a"]}).replace_schema_metadata({b"labelfix": text}), tmp_path / "new.parquet")
+    pq.write_table(
+        pa.table({"id": ["a"]}).replace_schema_metadata({b"labelfix": text}), tmp_path / "new.parquet"
+    )
     with pytest.raises(InputError, match=r"newer labelfix \(schema 99"):
         read_histories(tmp_path / "new.parquet", np.array([0]))
 

@@ -55,6 +55,6 @@ def test_the_slack_is_recovered_from_the_interval_it_gave(slack):
     suspicion = np.random.default_rng(0).beta(0.3, 2, 4000).astype(np.float32)
     found = error_rate(suspicion, slack)
     p = suspicion.astype(np.float64)
-    assert slack_of(found["low"], found["rate"], found["high"], float((p * (1 - p)).sum()), len(p)) == pytest.approx(
-        slack, abs=0.02
-    )
+    assert slack_of(
+        found["low"], found["rate"], found["high"], float((p * (1 - p)).sum()), len(p)
+    ) == pytest.approx(slack, abs=0.02)

@@ -69,7 +69,7 @@ class _Reader(HTMLParser):
         if tag == "script":
             self.scripts.append("")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 (the signature is HTMLParser's)
         self.inside = ""
 
     def handle_data(self, data: str) -> None:

@@ -96,7 +96,11 @@ def browse(tmp_path: Path) -> Iterator[Callable[..., Tab]]:
         number = len(opened)
         options = webdriver.ChromeOptions()
         options.binary_location = chromium
-        for flag in (*FLAGS, f"--user-data-dir={tmp_path / f'profile{number}'}", f"--window-size={width},900"):
+        for flag in (
+            *FLAGS,
+            f"--user-data-dir={tmp_path / f'profile{number}'}",
+            f"--window-size={width},900",
+        ):
             options.add_argument(flag)
         downloads = tmp_path / f"downloads{number}"
         downloads.mkdir()
@@ -120,11 +124,16 @@ def browse(tmp_path: Path) -> Iterator[Callable[..., Tab]]:
         complaints = [entry["message"] for entry in tab.driver.get_log("browser")]
         events = [json.loads(entry["message"])["message"] for entry in tab.driver.get_log("performance")]
         asked = [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+            and event["params"]["documentURL"].startswith(
+                tab.page.as_uri()
+            )  # not the browser's own start page
         ]
         tab.driver.quit()
         assert complaints == []
-        assert tab.page.as_uri() in {url.partition("#")[0] for url in asked}
+        assert tab.page.as_uri() in asked
         elsewhere = [url for url in asked if not url.startswith((tab.page.as_uri(), "data:", "blob:"))]
         assert elsewhere == []
 

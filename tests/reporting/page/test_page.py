@@ -42,7 +42,9 @@ def test_each_suspect_has_a_card_with_its_image_or_the_reason_why_not(made, page
     cards = page.named("article")
     rows = [card["row"] for card in page.data["cards"]]
     assert len(cards) == len(rows) == page.written.suspects == page.written.total
-    assert [card["rank"] for card in page.data["cards"]] == sorted(card["rank"] for card in page.data["cards"])
+    assert [card["rank"] for card in page.data["cards"]] == sorted(
+        card["rank"] for card in page.data["cards"]
+    )
     broken = sum(row % 7 == 6 for row in rows)
     assert page.written.missing == broken > 0
     assert page.text.count("No image") == broken
@@ -53,7 +55,9 @@ def test_each_suspect_has_a_card_with_its_image_or_the_reason_why_not(made, page
 
 def test_what_is_flagged_by_either_tool_is_a_suspect(made, paged):
     findings = made.many(500)
-    flagged = findings.column("is_label_error").astype(bool) | findings.column("cleanlab.is_issue").astype(bool)
+    flagged = findings.column("is_label_error").astype(bool) | findings.column("cleanlab.is_issue").astype(
+        bool
+    )
     shown = {card["row"] for card in paged(findings).data["cards"]}
     assert set(np.flatnonzero(flagged).tolist()) <= shown
     tools = {card["tools"] for card in paged(findings).data["cards"]}
@@ -76,7 +80,9 @@ def test_no_suspect_is_a_good_result(made, paged):
 
 
 def test_nothing_scored_is_said_and_nothing_is_claimed(made, paged):
-    page = paged(made.findings([made.unscored(f"row {n}", "unreadable", "the file is empty") for n in range(3)]))
+    page = paged(
+        made.findings([made.unscored(f"row {n}", "unreadable", "the file is empty") for n in range(3)])
+    )
     assert "No label could be judged" in page.text
     assert page.text.count("the file is empty") == 3
     for claim in ("look wrong", "stop here", "only cleanlab", "% of them"):
@@ -165,7 +171,9 @@ def evil(made, paged, noise, hostile):
     rows = []
     for n, name in enumerate(hostile):
         other = hostile[(n + 1) % len(hostile)]
-        rows.append(made.scored(name, name, other, 0.9, reason=name, image=name, duplicate_group=0, is_outlier=True))
+        rows.append(
+            made.scored(name, name, other, 0.9, reason=name, image=name, duplicate_group=0, is_outlier=True)
+        )
         rows += [made.scored(f"{name}{i}", name, other, 0.1) for i in range(3)]
     findings = made.findings(rows, hostile)
     record = {"source": hostile[0], "notes": [hostile[1]], "columns": {"image": hostile[2]}}
@@ -199,13 +207,17 @@ def test_only_the_pages_own_script_may_run_and_nothing_may_be_asked_for(evil):
     assert f"script-src 'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy.partition("script-src")[2]
-    addresses = [a for _, attributes in evil.tags for k, a in attributes.items() if k in {"src", "href", "action"}]
+    addresses = [
+        a for _, attributes in evil.tags for k, a in attributes.items() if k in {"src", "href", "action"}
+    ]
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert "url(" not in evil.html.partition("<style>")[2].partition("</style>")[0]
 
 
 @pytest.mark.parametrize("suspects", [40, 300])
-def test_pictures_of_the_worst_images_keep_within_their_share_of_twenty_megabytes(made, paged, noise, suspects):
+def test_pictures_of_the_worst_images_keep_within_their_share_of_twenty_megabytes(
+    made, paged, noise, suspects
+):
     findings = made.many(1500)
     page = paged(findings, noise(1500, (240, 240)), top=suspects)
     images = [image["src"] for image in page.named("img") if image["alt"].startswith("Image of row")]

@@ -48,6 +48,7 @@ if (articles.length) {
   fill("annotator", people, (value) => cut(who.get(value)));
   const form = document.querySelector(".filters");
   form.addEventListener("input", filter);
+  form.addEventListener("change", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
 }
