@@ -45,7 +45,6 @@ from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers.again import NO_IMAGES
 from labelfix.readers.interface import Columns
-from labelfix.readers.storage import absolute
 from labelfix.reporting.page.writing import write_page
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts
@@ -130,7 +129,8 @@ def scan(
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
         "source": manifest.source,
-        "found_at": {"source": absolute(manifest.source), "images": absolute(manifest.root)},
+        "images": manifest.root,
+        "directory": str(Path.cwd()),
         "columns": manifest.columns,
         "notes": list(notes),
         "estimated_errors": estimate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from labelfix.errors import InputError
 from labelfix.manifest import Images
 from labelfix.readers import read
 from labelfix.readers.images import FileImages
-from labelfix.readers.storage import Place
+from labelfix.readers.storage import Place, is_url
 
 NO_IMAGES = "the scan was given no images"
 
@@ -24,17 +25,15 @@ def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None
     """
     if names.null_count == len(names):
         raise InputError(NO_IMAGES)
-    found_at = record.get("found_at") or {}
-    inside_table = found_at.get("images") == ""
-    where = root or found_at.get("images")
-    if where and not inside_table:
+    where = root or _seen_from(record, "images")
+    if where and record.get("images") != "":
         place = Place(where)
         if place.local and not place.is_directory():
             raise InputError(
                 f"{where}: there is no such directory; pass --images with the one that holds the images"
             )
         return FileImages(place, names)
-    source = root or found_at.get("source") or record.get("source")
+    source = root or _seen_from(record, "source")
     if not source:
         raise InputError("the run does not say where its images are; pass --images with their directory")
     chosen = {f"{role}_col": column for role, column in (record.get("columns") or {}).items()}
@@ -42,3 +41,12 @@ def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None
     if images is None or len(images) != len(names):
         raise InputError(f"{source}: no longer holds the {len(names):,} images of the scan")
     return images
+
+
+def _seen_from(record: dict[str, Any], name: str) -> str:
+    """Return a path of run.json as it is found from here: the scan may have run in another directory."""
+    path = str(record.get(name) or "")
+    if not path or is_url(path):
+        return path
+    there = str(Path(record.get("directory") or ".") / path)
+    return there if Place(there).exists() or not Place(path).exists() else path

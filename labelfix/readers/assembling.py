@@ -48,8 +48,8 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
         annotators=annotators,
         split=_optional_text(rows, roles, "split", columns, remarks),
         source=source,
-        columns=roles,
         root=images.root.url if isinstance(images, FileImages) else "",
+        columns=roles,
         notes=tuple(remarks),
     )
 

@@ -21,11 +21,6 @@ def is_url(source: str) -> bool:
     return ("://" in source or "::" in source) and not _is_file_url(source)
 
 
-def absolute(source: str) -> str:
-    """Return a source as it is found from any working directory; URLs, and "" for none, stay as they are."""
-    return source if not source or is_url(source) else Place(source).path
-
-
 def parent(source: str) -> str:
     """Return the directory a source lies in, in the same notation: `zip://a/b.csv::f` → `zip://a::f`."""
     head, link, tail = source.partition("::")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,6 @@ import pytest
 import labelfix
 from labelfix.errors import ImageUnreadable, InputError
 from labelfix.readers.again import NO_IMAGES, images_again
-from labelfix.readers.storage import absolute
 
 FOUR = ["a.png", "b.png", "sub/c.png", "d.png"]
 
@@ -25,8 +26,10 @@ def folder(tmp_path):
 
 
 def record(manifest):
-    found_at = {"source": absolute(manifest.source), "images": absolute(manifest.root)}
-    return {"source": manifest.source, "columns": manifest.columns, "found_at": found_at}
+    """Say of a manifest what run.json does."""
+    return {
+        "source": manifest.source, "images": manifest.root, "directory": str(Path.cwd()), "columns": manifest.columns
+    }  # fmt: skip
 
 
 def contents(images):

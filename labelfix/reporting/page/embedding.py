@@ -20,7 +20,6 @@ def page_data(findings: Findings, histories: Histories, cards: list[Card]) -> di
         "shown": [legible(name, 120) for name in findings.classes],
         "progress": histories.progress,
         "cards": [_card(card, number) for card in cards],
-        "repeated": _repeated(findings),
     }
 
 
@@ -70,12 +69,3 @@ def _key(findings: Findings) -> str:
             "\x00".join(map(str, findings.table.column(name).to_pylist())).encode("utf-8", "replace")
         )
     return digest.hexdigest()
-
-
-def _repeated(findings: Findings) -> bool:
-    """Say whether an id stands for several answers, so that only the annotator tells them apart."""
-    if "annotator" not in findings.table.column_names:
-        return False
-    return int(findings.table.column("id").combine_chunks().dictionary_encode().dictionary.__len__()) < len(
-        findings
-    )

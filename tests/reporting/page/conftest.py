@@ -25,6 +25,7 @@ HOSTILE = [
     '=HYPERLINK("http://x")',
     "+1+cmd|' /C calc'!A0",
     "'=1+1",
+    "\t=1+1",
     "👩‍👩‍👧 family",
     "new\nline",
     "שלום עולם",

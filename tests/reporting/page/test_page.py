@@ -130,7 +130,6 @@ def test_annotators_show_their_rate_and_what_they_confuse(made, paged):
     page = paged(Findings(findings.table.append_column("annotator", who), findings.meta))
     assert re.search(r"ann 30 12 11\.\d .* cat → dog ×12", page.text)
     assert [card["annotator"] for card in page.data["cards"]] == ["ann"] * len(page.data["cards"])
-    assert not page.data["repeated"]
 
 
 def test_copies_with_different_labels_stand_together(made, paged):

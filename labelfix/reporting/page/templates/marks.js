@@ -67,19 +67,15 @@ function countMarks() {
 
 // A spreadsheet would run a value that begins like a formula. The ' before it is what OWASP advises; it is put before
 // values that begin with ' and such a sign too, so that taking one ' away always gives the value back.
-const guarded = (value) => (/^'*[=+\-@]/.test(value) ? `'${value}` : value);
+const guarded = (value) => (/^'*[=+\-@\t\r]/.test(value) ? `'${value}` : value);
 const quoted = (value) => `"${guarded(value).replaceAll('"', '""')}"`;
 
 function answers() {
-  const head = ["id", "label", "decision"];
-  if (page.repeated) head.push("annotator");
-  const lines = [head.join(",")];
+  const lines = ["id,label,decision"];
   for (const card of cards) {
     const mark = markOf(card);
     if (!mark) continue;
-    const values = [card.id, page.classes[mark.label], mark.decision];
-    if (page.repeated) values.push(card.annotator);
-    lines.push(values.map(quoted).join(","));
+    lines.push([card.id, page.classes[mark.label], mark.decision].map(quoted).join(","));
   }
   return `${lines.join("\r\n")}\r\n`;
 }
