@@ -90,9 +90,9 @@ def scan(
     notes = manifest.notes + brought.notes + mode_notes(recipe)
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
+    run.sweep()
     if record["finished"]:
         return _finished(run, manifest, record, report, progress)
-    run.sweep()
     for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *notes):
         progress.note(sentence)
     with run.withdrawn_on_error():
