@@ -7,8 +7,6 @@ import pyarrow.compute as pc
 
 from labelfix.findings import Findings
 
-SHOWN = 200
-"""Most annotators on the page."""
 PAIRS = 3
 """Pairs of classes said of each."""
 

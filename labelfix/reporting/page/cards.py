@@ -98,7 +98,7 @@ def deal(
 ) -> list[Card]:
     """Return the cards of these rows [n] of the manifest."""
     table = findings.table
-    labels = table.column("label")
+    labels = table.column("label").combine_chunks()  # once: taking from chunks would join them each time
     has_cleanlab = "cleanlab.is_issue" in table.column_names and findings.correctors[0] != "cleanlab"
     cards = []
     for row, held in zip(rows, table.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):

@@ -69,7 +69,7 @@ def numbers(summary: Summary) -> list[Fact]:
         ("classes", summary.classes, True),
         ("unreadable", unreadable, True),
         ("not judged", skipped, skipped > 0),
-        ("safe to replace", summary.auto_fix, summary.scored > 0),
+        ("auto-fixable", summary.auto_fix, summary.scored > 0),
     ]
     return [(name, f"{count:,}") for name, count, told in pairs if told]
 

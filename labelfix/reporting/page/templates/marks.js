@@ -30,12 +30,16 @@ function undo(at) {
   keep(at);
 }
 
-function keep(at) {
+function save() {
   try {
     localStorage.setItem(KEY, JSON.stringify(marks));
   } catch {
     kept = false;
   }
+}
+
+function keep(at) {
+  save();
   showMark(at);
   countMarks();
   if (detailAt === at) showDecision();
@@ -89,6 +93,8 @@ if (articles.length) {
   by("forget").addEventListener("click", () => {
     if (!confirm("Forget all marks of this report?")) return;
     for (const card of cards) delete marks[card.row];
-    cards.forEach((_, at) => keep(at));
+    save();
+    cards.forEach((_, at) => showMark(at));
+    countMarks();
   });
 }
