@@ -1,6 +1,6 @@
 """The data flow, readable in a minute.
 
-manifest → features → neighbours → heads → evidence → opinions → findings.
+manifest → features → neighbours → heads → evidence → opinions → findings → report.
 """
 
 from __future__ import annotations

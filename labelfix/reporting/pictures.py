@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def draw(images: Images, rows: Iterable[int], side: int, most: int) -> dict[int,
             return Picture("", 0, 0, str(error))
 
     ordered = sorted(set(rows))
-    with ThreadPoolExecutor(min(READERS, 4 * (os.cpu_count() or 1))) as threads:
+    # Decoding silences Pillow's warnings, which threads would not undo in order: the filters are kept out here.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(READERS, 4 * (os.cpu_count() or 1))) as threads:
         return dict(zip(ordered, threads.map(one, ordered), strict=True))
 
 

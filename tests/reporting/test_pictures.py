@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from io import BytesIO
 from typing import Any
 
@@ -76,6 +77,12 @@ def test_a_picture_shows_what_the_image_shows_and_carries_no_metadata():
     assert seen[100, 10].max() < 40
     assert seen[100, -10, 0] > 200
     assert not picture.getexif()
+
+
+def test_drawing_leaves_the_filters_of_warnings_as_they_were():
+    before = list(warnings.filters)
+    draw(Held(*[noise(60, 60)] * 40), range(40), 64, 2000)
+    assert warnings.filters == before
 
 
 def test_each_row_has_a_picture_or_a_reason_and_is_read_once_in_order():
