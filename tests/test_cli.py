@@ -287,10 +287,10 @@ def test_findings_of_a_newer_version_get_a_page_that_says_so(readme_scan, tmp_pa
     assert "written by a newer labelfix (schema 99" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_a_page_that_cannot_be_written_exits_4(readme_scan, tmp_path):
+def test_a_page_for_a_directory_that_is_not_there_exits_2(readme_scan, tmp_path):
     done = labelfix("report", readme_scan[0], "--html", tmp_path / "none" / "page.html")
-    assert done.returncode == 4
-    assert "cannot be written" in done.stderr
+    assert done.returncode == 2
+    assert f"there is no directory {tmp_path / 'none'}" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from labelfix.errors import InputError, NewerError
+from labelfix.errors import InputError, NewerError, UsageError
 
 top_option = click.option("--top", type=click.IntRange(min=0), metavar="N", default=20, show_default=True,
                           help="Suspects to list.")  # fmt: skip
@@ -53,6 +53,8 @@ def _write_page(findings: Any, run: Path, html: Path, top: int | None, root: str
     from labelfix.readers.again import images_again
     from labelfix.reporting.page.writing import TOP, write_page
 
+    if not html.absolute().parent.is_dir():
+        raise UsageError(f"--html {html}: there is no directory {html.parent}; make it, or choose another")
     directory, record = _directory(run)
     found, why = None, ""
     try:

@@ -155,13 +155,18 @@ class Summary:
         return self.statuses.get("scored", 0)
 
 
-def summarise(findings: Findings, record: dict[str, Any], run: Path | None, top: int = 20) -> Summary:
-    """Condense findings [N] and the run record (run.json; {} when there is none) to what is shown."""
+def summarise(
+    findings: Findings, record: dict[str, Any], run: Path | None, top: int = 20, pairs: Pairs | None = None
+) -> Summary:
+    """Condense findings [N] and the run record (run.json; {} when there is none) to what is shown.
+
+    `pairs` are those of the findings, where they are known already.
+    """
     table = findings.table
     order = findings.order()
     suspicion = _filled(table, "suspicion").astype(np.float64)
     rate = _rate(findings.meta.get("estimated_errors") or record.get("estimated_errors"))
-    pairs = expected_pairs(findings, suspicion)
+    pairs = pairs or expected_pairs(findings, suspicion)
     curve, stop = yield_curve(suspicion[order])
     conflict_count, conflicts = _conflicts(table)
     timings = record.get("timings") or {}

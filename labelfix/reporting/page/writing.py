@@ -61,7 +61,9 @@ def write_page(
     pictures and the page, some 60 MB for 1,000 suspects, beside the findings. What cannot be read of images and
     evidence is said on the page. Raises OutputError when the file cannot be written.
     """
-    summary = summarise(findings, record, run, top=0)
+    suspicion = np.nan_to_num(findings.column("suspicion").astype(np.float64))
+    pairs = expected_pairs(findings, suspicion)
+    summary = summarise(findings, record, run, 0, pairs)
     chosen = choose(findings, summary.stop, top)
     suspects = chosen.suspects.rows
     members = [group[:MEMBERS] for group in chosen.conflicts]
@@ -71,8 +73,7 @@ def write_page(
     cards = {card.row: card for card in deal(findings, rows.tolist(), chosen, histories, around)}
     shown = [cards[row] for row in suspects.tolist()]
     large, small = _pictures(images, shown, np.concatenate([*lists[:2], *members]).astype(int).tolist())
-    pairs = expected_pairs(findings, np.nan_to_num(findings.column("suspicion").astype(np.float64)))
-    ranked = np.nan_to_num(findings.column("suspicion").astype(np.float64))[findings.order()]
+    ranked = suspicion[findings.order()]
     html = render(
         summary=summary,
         story=story,
