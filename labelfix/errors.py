@@ -32,6 +32,10 @@ class InputError(LabelfixError):
     exit_code = 3
 
 
+class NewerError(InputError):
+    """A file was written by a newer labelfix, in a form that this one does not know."""
+
+
 class InconclusiveError(LabelfixError):
     """There is too little data, or the model is too weak, to answer."""
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from labelfix.arrayfile import load_arrays, save_arrays
-from labelfix.errors import InputError
+from labelfix.errors import InputError, NewerError
 from labelfix.rundir import writing
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Findings:
                 f"{path}: not a findings file, or a damaged one ({error}); scan again"
             ) from error
         if meta["schema"] > SCHEMA:
-            raise InputError(
+            raise NewerError(
                 f"{path}: written by a newer labelfix (schema {meta['schema']}, "
                 f"this one reads up to {SCHEMA}); upgrade labelfix"
             )

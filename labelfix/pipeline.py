@@ -1,13 +1,15 @@
 """The data flow, readable in a minute.
 
-manifest → features → neighbours → heads → evidence → opinions → findings.
+manifest → features → neighbours → heads → evidence → opinions → findings → report.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,9 +44,11 @@ from labelfix.learn.recorder import Recorder
 from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
+from labelfix.readers.again import NO_IMAGES
 from labelfix.readers.interface import Columns
+from labelfix.reporting.page.writing import write_page
 from labelfix.rundir import RunDir
-from labelfix.scoring import RowFacts
+from labelfix.scoring import RowFacts, Scored
 
 VERSIONS = ("labelfix", "torch", "timm", "faiss-cpu", "cleanlab", "numpy", "pyarrow")
 
@@ -60,13 +64,14 @@ def scan(
     pred_probs: str | None = None,
     cache: Path | None = None,
     resume: bool = False,
+    report: bool = True,
     progress: Progress | None = None,
 ) -> Findings:
     """Judge every label of a manifest; writes a run directory and returns its findings.
 
     `features` and `pred_probs` name files or columns with the user's own; given probabilities alone, no
-    image is read. Features of images are cached in `cache` across runs. Raises LabelfixError;
-    `labelfix.errors` has the kinds.
+    image is read. Features of images are cached in `cache` across runs. With `report` the directory gets report.html.
+    Raises LabelfixError; `labelfix.errors` has the kinds.
     """
     recipe, progress, timings = recipe or Recipe(), progress or Silent(), dict[str, float]()
     with timed(timings, "start"):
@@ -86,10 +91,10 @@ def scan(
     notes = manifest.notes + brought.notes + mode_notes(recipe)
     run = RunDir(Path(out))
     record = run.begin(identity, resume)
+    run.sweep()
     if record["finished"]:
         tuned.drop(run.recorded)  # an interrupt may have left them
-        return Findings.read(run.findings)
-    run.sweep()
+        return _finished(run, manifest, record, report, progress)
     for sentence in (*(f"{role} column: {name}" for role, name in manifest.columns.items()), *notes):
         progress.note(sentence)
     with run.withdrawn_on_error():
@@ -115,38 +120,78 @@ def scan(
 
         scored = scoring.score(evidence, methods, states, seen)
     with timed(timings, "write"):
-        folds = np.full(len(manifest), -1, np.int32)
-        if evidence.folds is not None:
-            folds[evidence.rows] = evidence.folds
-        recorder.write(run.trajectories, manifest.ids, folds, evidence.progress)
         settings = states[next(iter(states))].settings
-        table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, settings)
-        versions = {name: version(name) for name in VERSIONS}
-        meta = identity | {"schema": SCHEMA, "classes": list(manifest.classes), "versions": versions}
-        findings = Findings(table, meta | {"estimated_errors": estimate})
-        findings.write(run.findings)
+        findings = _write(run, manifest, facts, evidence, recorder, scored, settings, identity)
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
         "source": manifest.source,
+        "images": manifest.root,
+        "directory": str(Path.cwd()),
         "columns": manifest.columns,
         "read_from": read_from(manifest.source, columns, features),
         "notes": list(notes),
-        "estimated_errors": estimate,
+        "estimated_errors": findings.meta["estimated_errors"],
         "chosen": {"mode": recipe.mode} | _chosen(recipe, view, evidence),
         "counts": {"rows": len(manifest), "forwarded": view.forwarded}
         | dict(zip(statuses.tolist(), numbers.tolist(), strict=True)),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
-        "versions": versions,
+        "versions": findings.meta["versions"],
         "host": {
             "machine": platform.machine(),
             "system": platform.platform(),
             "python": platform.python_version(),
         },
         "finished": True,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     run.write(record)
     tuned.drop(run.recorded)
+    if report:
+        _report(run, findings, manifest, record, progress)
     return findings
+
+
+def _write(
+    run: RunDir, manifest: Manifest, facts: RowFacts, evidence: Replay, recorder: Recorder, scored: Scored,
+    settings: Mapping[str, Any], identity: dict[str, Any],
+) -> Findings:  # fmt: skip
+    """Write trajectories and findings; `settings` are those of the primary corrector's state."""
+    folds = np.full(len(manifest), -1, np.int32)
+    if evidence.folds is not None:
+        folds[evidence.rows] = evidence.folds
+    recorder.add_suggested(scored.rows, scored.suggested_loss)
+    recorder.write(run.trajectories, manifest.ids, folds, evidence.progress)
+    table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, settings)
+    meta = identity | {
+        "schema": SCHEMA,
+        "classes": list(manifest.classes),
+        "versions": {name: version(name) for name in VERSIONS},
+        "estimated_errors": estimate,
+    }
+    findings = Findings(table, meta)
+    findings.write(run.findings)
+    return findings
+
+
+def _finished(
+    run: RunDir, manifest: Manifest, record: dict[str, Any], report: bool, progress: Progress
+) -> Findings:
+    findings = Findings.read(run.findings)
+    if report and not run.report.exists():
+        _report(run, findings, manifest, record, progress)
+    return findings
+
+
+def _report(
+    run: RunDir, findings: Findings, manifest: Manifest, record: dict[str, Any], progress: Progress
+) -> None:
+    """Write report.html and say how long it took; the scan is finished before and stays so whatever happens here."""
+    began = time.perf_counter()
+    with progress.stage("report", 1, "page") as advance:
+        write_page(run.report, findings, record, run.path, manifest.images, no_images=NO_IMAGES)
+        advance(1)
+    record["timings"] |= {"report": round(time.perf_counter() - began, 3)}
+    run.write(record)
 
 
 def _chosen(recipe: Recipe, view: View, evidence: Replay) -> dict[str, Any]:

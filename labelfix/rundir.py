@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelfix.errors import InputError, LabelfixError, UsageError
+from labelfix.errors import InputError, LabelfixError, NewerError, UsageError
 
 SCHEMA = 1
 """Version of the run directory's layout."""
@@ -99,6 +99,11 @@ class RunDir:
         """The table of opinions."""
         return self.path / "findings.parquet"
 
+    @property
+    def report(self) -> Path:
+        """The page that shows it all."""
+        return self.path / "report.html"
+
     def state(self, corrector: str) -> Path:
         """Where a corrector's state is."""
         return self.path / "state" / f"{corrector}.safetensors"
@@ -161,7 +166,7 @@ class RunDir:
             remedy = "delete the directory and scan again"
             raise InputError(f"{self.run_json}: damaged ({error}); {remedy}") from error
         if found.get("schema", 0) > SCHEMA:
-            raise InputError(f"{self.run_json}: written by a newer labelfix; upgrade labelfix")
+            raise NewerError(f"{self.run_json}: written by a newer labelfix; upgrade labelfix")
         return found
 
     def write(self, record: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class Scored:
     """[n] share of neighbours that carry the suggested label; NaN without neighbours."""
     preferred: NDArray[np.float32]
     """[n] share of epochs in which the suggested label beat the given one out of fold."""
+    suggested_loss: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """[n, E] cross-entropy of the suggested label by trajectory block, those that there are; NaN where not recorded."""
 
 
 def fit(evidence: Evidence, correctors: Mapping[str, Corrector]) -> dict[str, State]:
@@ -81,6 +83,7 @@ def score(
     """Score all rows chunk by chunk; `seen` is called with each chunk."""
     parts: dict[str, list[Correction]] = {name: [] for name in correctors}
     rows, votes, preferred = [], [], []
+    losses: dict[str, list[NDArray[np.float32]]] = {}
     primary = next(iter(correctors))
     for chunk in evidence.chunks():
         for name, corrector in correctors.items():
@@ -93,13 +96,27 @@ def score(
         voted, beaten = _support(chunk, suggested)
         votes.append(voted)
         preferred.append(beaten)
+        for name, loss in _losses(chunk, suggested).items():
+            losses.setdefault(name, []).append(loss)
         seen(chunk)
     return Scored(
         np.concatenate(rows),
         {name: Correction.concatenate(found) for name, found in parts.items()},
         np.concatenate(votes),
         np.concatenate(preferred),
+        {name: np.concatenate(found) for name, found in losses.items()},
     )
+
+
+def _losses(chunk: EvidenceChunk, classes: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+    """Return the loss [n, E] of one class a row, by block; NaN where it is no candidate."""
+    matches = chunk.candidates == classes[:, None]
+    at, column, known = np.arange(len(chunk)), matches.argmax(axis=1), matches.any(axis=1)
+    return {
+        name: np.where(known[:, None], -block.log_p[at, :, column], np.nan).astype(np.float32)
+        for name, block in zip(("in_sample", "out_of_fold"), chunk.blocks, strict=True)
+        if block is not None
+    }
 
 
 def _support(

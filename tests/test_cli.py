@@ -244,11 +244,56 @@ def test_a_report_lists_as_many_as_asked_for_in_every_format(readme_scan):
     assert "Most suspicious labels" in labelfix("report", out / "findings.parquet").stdout
 
 
-def test_a_report_needs_no_torch(readme_scan):
+@pytest.mark.parametrize("more", [[], ["--html", "page.html"]])
+def test_a_report_needs_no_torch(readme_scan, tmp_path, more):
     out, _ = readme_scan
-    code = f"import sys; from labelfix.cli import run; run(['report', {str(out)!r}])"
+    code = f"import sys; from labelfix.cli import run; run(['report', {str(out)!r}, *{more!r}])"
     code += "; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_page_is_made_anew_and_says_how_large_it_is(readme_scan, tmp_path):
+    out, _ = readme_scan
+    done = labelfix("report", out, "--html", tmp_path / "page.html", "--top", "7")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.search(r"page\.html: 7 of \d+ suspects, 0\.\d MB\n$", done.stderr)
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count('class="card"') == 7
+    both = labelfix("report", out, "--html", tmp_path / "page.html", "--top", "2", "--format", "json")
+    assert len(json.loads(both.stdout)["suspects"]) == 2
+
+
+def test_a_page_without_its_images_keeps_the_rows_and_says_so(readme_scan, tmp_path):
+    out, _ = readme_scan
+    done = labelfix("report", out, "--html", tmp_path / "page.html", "--top", "7", "--images", tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.endswith("; 7 without an image\n")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count('class="card"') == 7
+    assert page.count("file not found") >= 7
+    assert "data:image/" not in page
+    lone = labelfix("report", out / "findings.parquet", "--html", tmp_path / "lone.html", "--top", "7")
+    assert "7 without an image (the run does not say where its images are; pass --images" in lone.stderr
+
+
+def test_findings_of_a_newer_version_get_a_page_that_says_so(readme_scan, tmp_path):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(readme_scan[0] / "findings.parquet")
+    meta = json.loads(table.schema.metadata[b"labelfix"]) | {"schema": 99}
+    path = tmp_path / "findings.parquet"
+    pq.write_table(table.replace_schema_metadata({b"labelfix": json.dumps(meta).encode()}), path)
+    done = labelfix("report", path, "--html", tmp_path / "page.html")
+    assert done.returncode == 3
+    assert "written by a newer labelfix (schema 99" in done.stderr
+    assert "written by a newer labelfix (schema 99" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_page_for_a_directory_that_is_not_there_exits_2(readme_scan, tmp_path):
+    done = labelfix("report", readme_scan[0], "--html", tmp_path / "none" / "page.html")
+    assert done.returncode == 2
+    assert f"there is no directory {tmp_path / 'none'}" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_reader_that_goes_away_is_no_error(readme_scan):

@@ -15,7 +15,7 @@ from labelfix.cli import run
 CLOTHING = Path(__file__).parent.parent / "examples" / "clothing"
 ROWS = 150
 WRITES = ["run.json", "manifest", "about.json", "safetensors", "neighbours", "heads", "cleanlab", "tmlc"]
-WRITES += ["trajectories", "findings", "run.json"]
+WRITES += ["trajectories", "findings", "run.json", "report", "run.json"]
 """What a scan of images writes, in order but for the two states."""
 
 KILL_AT_WRITE = """
@@ -45,10 +45,10 @@ def command(manifest: Path, out: Path, cache: Path) -> list[str]:
 
 
 def results(out: Path) -> dict[str, bytes]:
-    """Return everything a run leaves, but run.json, which holds timings, and headers of safetensors."""
+    """Return everything a run leaves, but what says when and how long it ran, and headers of safetensors."""
     found = {}
     for path in sorted(out.rglob("*")):
-        if path.is_file() and path.name != "run.json":
+        if path.is_file() and path.name not in {"run.json", "report.html"}:
             data = path.read_bytes()
             start = 8 + int.from_bytes(data[:8], "little") if path.suffix == ".safetensors" else 0
             found[str(path.relative_to(out))] = data[start:]
@@ -85,10 +85,11 @@ def killed_at_write(
     if number <= WRITES.index("findings") + 1:
         assert not (tmp_path / "run" / "findings.parquet").exists()
     assert resumed(manifest, tmp_path) == uninterrupted
+    assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.parametrize("what", ["safetensors", "findings"])
-def test_a_kill_while_features_or_findings_are_written_costs_no_byte(
+@pytest.mark.parametrize("what", ["safetensors", "findings", "report"])
+def test_a_kill_while_features_findings_or_the_report_are_written_costs_no_byte(
     what, manifest, uninterrupted, tmp_path, start
 ):
     killed_at_write(WRITES.index(what) + 1, manifest, uninterrupted, tmp_path, start)

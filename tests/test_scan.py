@@ -131,11 +131,48 @@ def test_run_json_says_what_was_done(clothing, cache, tmp_path):
     del choices["workers"]  # changes nothing but the time it takes
     assert told["recipe"] == choices
     assert told["columns"] == {"image": "file_name", "label": "label"}
-    stages = {"start", "read", "features", "backbone", "neighbours", "train", "fit", "score", "write"}
+    stages = {
+        "start",
+        "read",
+        "features",
+        "backbone",
+        "neighbours",
+        "train",
+        "fit",
+        "score",
+        "write",
+        "report",
+    }
     assert set(told["timings"]) == stages
     assert all(seconds >= 0 for seconds in told["timings"].values())
     assert told["estimated_errors"] == clothing.meta["estimated_errors"]
     assert set(told["versions"]) >= {"labelfix", "torch", "cleanlab"}
+
+
+def test_a_scan_leaves_a_page_with_the_images_unless_told_not_to(clothing, cache, tmp_path):
+    labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "run", cache=cache)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    flagged = clothing.column("is_label_error").astype(bool)
+    assert page.count("data:image/webp") >= flagged.sum()
+    assert "No image" not in page
+    labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "bare", cache=cache, report=False)
+    assert not (tmp_path / "bare" / "report.html").exists()
+    labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "bare", cache=cache, resume=True)
+    assert (tmp_path / "bare" / "report.html").exists()
+
+
+def test_the_loss_of_the_suggestion_is_recorded_beside_that_of_the_label(clothing, cache, tmp_path):
+    labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "run", cache=cache, report=False)
+    table = pq.read_table(tmp_path / "run" / "trajectories.parquet")
+    for block in ("in_sample", "out_of_fold"):
+        given, other = (
+            np.array(table.column(f"{block}.{kind}").to_pylist()) for kind in ("loss", "suggested_loss")
+        )
+        assert given.shape == other.shape
+        assert (np.exp(-given) + np.exp(-other) <= 1 + 1e-5).all()
+    wins = (other < given).mean(axis=1)
+    flagged = clothing.column("is_label_error").astype(bool)
+    assert wins[flagged].mean() > wins[~flagged].mean() + 0.5
 
 
 # ---- evidence of the user's own

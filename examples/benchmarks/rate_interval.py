@@ -44,12 +44,12 @@ class Estimated:
     @property
     def above(self) -> float:
         """How far the true rate lies above the highest estimate, log-odds."""
-        return log_odds(self.true) - log_odds(max(self.rate, *self.views))
+        return float(log_odds(self.true) - log_odds(max(self.rate, *self.views)))
 
     @property
     def below(self) -> float:
         """How far it lies below the lowest, log-odds."""
-        return log_odds(min(self.rate, *self.views)) - log_odds(self.true)
+        return float(log_odds(min(self.rate, *self.views)) - log_odds(self.true))
 
 
 def main() -> None:

@@ -7,25 +7,66 @@ from typing import Any
 
 import click
 
+from labelfix.errors import InputError, NewerError, UsageError
+
 top_option = click.option("--top", type=click.IntRange(min=0), metavar="N", default=20, show_default=True,
                           help="Suspects to list.")  # fmt: skip
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@top_option
-@click.option("--format", "form", type=click.Choice(["rich", "markdown", "json"]), default="rich",
-              show_default=True, help="How to print it.")  # fmt: skip
-def report(run: Path, top: int, form: str) -> None:
+@click.option("--top", type=click.IntRange(min=0), metavar="N",
+              help="Suspects to list.  [default: 20; 1000 with --html]")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["rich", "markdown", "json"]),
+              help="How to print it.  [default: rich; nothing is printed with --html]")  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the page with images, trajectories and neighbours.")  # fmt: skip
+@click.option("--images", metavar="DIR", help="Where the images are now, if they have moved since the scan.")
+def report(run: Path, top: int | None, form: str | None, html: Path | None, images: str | None) -> None:
     """Print the summary of RUN, a run directory or a findings file, again.
+
+    With --html the page that a scan leaves in its directory is made anew.
 
     \b
     Example:
       labelfix report run --top 100 --format markdown > report.md
+      labelfix report run --html report.html
     """
     from labelfix.findings import Findings
 
-    print_summary(Findings.read(run), run, form, top, set())
+    try:
+        findings = Findings.read(run)
+        if html is not None:
+            _write_page(findings, run, html, top, images)
+    except NewerError as error:
+        if html is not None:
+            from labelfix.reporting.page.rendering import write_refusal
+
+            write_refusal(html, str(error))
+        raise
+    if form is not None or html is None:
+        print_summary(findings, run, form or "rich", 20 if top is None else top, set())
+
+
+def _write_page(findings: Any, run: Path, html: Path, top: int | None, root: str | None) -> None:
+    """Write the page, and say on standard error how large it is and what is missing."""
+    from labelfix.readers.again import images_again
+    from labelfix.reporting.page.writing import TOP, write_page
+
+    if not html.absolute().parent.is_dir():
+        raise UsageError(f"--html {html}: there is no directory {html.parent}; make it, or choose another")
+    directory, record = _directory(run)
+    found, why = None, ""
+    try:
+        found = images_again(record, findings.table.column("image").combine_chunks(), root)
+    except InputError as error:
+        why = str(error)
+    limit = TOP if top is None else top
+    written = write_page(html, findings, record, directory, found, limit, why)
+    said = f"{html}: {written.suspects:,} of {written.total:,} suspects, {written.bytes / 1e6:.1f} MB"
+    if written.missing:
+        said += f"; {written.missing:,} without an image" + (f" ({why})" if why else "")
+    click.echo(said, err=True)
 
 
 def print_summary(findings: Any, run: Path, form: str, top: int, noted: set[str]) -> None:
@@ -33,10 +74,8 @@ def print_summary(findings: Any, run: Path, form: str, top: int, noted: set[str]
     from dataclasses import replace
 
     from labelfix.reporting import as_json, markdown, summary
-    from labelfix.rundir import RunDir
 
-    directory = run if run.is_dir() else None
-    record = RunDir(run).read() if directory is not None and RunDir(run).run_json.exists() else {}
+    directory, record = _directory(run)
     found = summary.summarise(findings, record, directory, top)
     if form == "json":
         click.echo(as_json.render(found))
@@ -49,3 +88,12 @@ def print_summary(findings: Any, run: Path, form: str, top: int, noted: set[str]
 
         notes = tuple(note for note in found.notes if note not in noted)
         terminal.show(replace(found, notes=notes), Console(highlight=False))
+
+
+def _directory(run: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the run directory, None for a findings file, and its record, {} when there is none."""
+    from labelfix.rundir import RunDir
+
+    if not run.is_dir():
+        return None, {}
+    return run, RunDir(run).read() if RunDir(run).run_json.exists() else {}

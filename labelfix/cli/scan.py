@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:1.  [default: a GPU if there is one]")
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that decode images.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in the same directory.")
+@click.option("--no-html", is_flag=True, help="Leave report.html out.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 @top_option
@@ -81,6 +82,7 @@ def scan(
             pred_probs=chosen.get("pred_probs"),
             cache=chosen.get("cache"),
             resume=chosen["resume"],
+            report=not chosen["no_html"],
             progress=progress,
         )
     if as_json or not quiet:

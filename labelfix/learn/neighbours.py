@@ -35,7 +35,7 @@ COPY_RATIO = 0.15
 one organ or digits are all alike, and still not copies."""
 NARROW = 16
 """With fewer features the angle says too little: only equal rows are copies."""
-HELD = ("index", "similarity", "component", "copies", "outlier", "vectors")
+HELD = ("index", "similarity", "component", "copies", "outlier", "vectors", "rows")
 PROJECTED = ("projection.mean", "projection.basis")
 """Arrays in the file of neighbours."""
 OUTLIER_DISTANCE = 0.5
@@ -101,6 +101,8 @@ class Neighbours:
     """[n, w] projected training rows."""
     fitted_on: str
     """Names the training rows."""
+    rows: Ints
+    """[n] manifest position of each training row."""
 
     def votes(
         self, labels: Ints, reliability: Floats, rows: NDArray[np.intp], candidates: Ints
@@ -169,6 +171,7 @@ def find(
     return Neighbours(
         nearest, near, component, np.where(sizes[copies] > 1, copies, -1).astype(np.int32),
         _outliers(near, nearest >= 0, explained), projection, vectors.astype(np.float16), fitted_on,
+        rows.astype(np.int32),
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
         annotators=annotators,
         split=_optional_text(rows, roles, "split", columns, remarks),
         source=source,
+        root=images.root.url if isinstance(images, FileImages) else "",
         columns=roles,
         notes=tuple(remarks),
     )

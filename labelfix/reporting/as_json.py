@@ -13,12 +13,13 @@ SCHEMA = 1
 
 
 def document(summary: Summary) -> dict[str, Any]:
-    """Return the document.
+    """Return the document; `report.schema.json` beside this file describes every field.
 
     `schema`, `run`, `source`, `columns`, `notes`, `correctors`, `classes`, `rows`, `scored`,
     `statuses` {status: rows}, `estimated_errors` {rate, low, high} or null, `flagged`, `auto_fix`,
     `ambiguous`, `outliers`,
-    `suspects` [{rank, id, image, given, suggested, suspicion, confidence, reason}],
+    `suspects` [{rank, id, image, given, suggested, suspicion, confidence, reason, trajectory}],
+    `class_rates` and `annotator_rates` [{name, rows, expected, rate, low, high, flagged, enough}],
     `yield` {`stop`, `curve`} of {review, found, remaining}, `confusions` [{given, suggested, expected}],
     `agreement` {corrector, both, only_ours, only_cleanlab} or null,
     `conflicts` {`groups`, `first` [{ids, labels}]}, `unreadable` [{id, reason}], `files` {path: what},

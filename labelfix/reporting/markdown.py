@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 
 from labelfix.reporting import words
+from labelfix.reporting.rates import GroupRate
 from labelfix.reporting.summary import Summary
 from labelfix.reporting.words import visible
 
 SPECIAL = re.compile(r"([\\`*_\[\]|#~!&])")
+
+GROUPS = 10
+"""Most classes or annotators listed."""
 
 
 def escape(text: str, limit: int = 300) -> str:
@@ -30,6 +34,13 @@ def render(summary: Summary) -> str:
     if summary.confusions:
         pairs = [[escape(c.given), escape(c.suggested), f"{round(c.expected):,}"] for c in summary.confusions]
         blocks += ["## Most confused classes", _table(["given", "suggested", "expected rows"], pairs, "llr")]
+    for groups, title, what in (
+        (summary.class_rates, "Classes", "class"),
+        (summary.annotator_rates, "Annotators", "annotator"),
+    ):
+        table = _rates(groups, what)
+        if table:
+            blocks += [f"## {title}", table]
     details = (
         words.remarks(summary) + _paragraph(words.conflicts(summary)) + _paragraph(words.unreadable(summary))
     )
@@ -59,6 +70,7 @@ def _sentence(text: str) -> str:
 
 
 def _suspects(summary: Summary) -> str:
+    traced = any(s.trajectory for s in summary.suspects)
     rows = [
         [
             f"{s.rank:,}",
@@ -66,12 +78,33 @@ def _suspects(summary: Summary) -> str:
             escape(s.given),
             escape(s.suggested),
             f"{s.confidence:.2f}",
+            *([words.sparkline(s.trajectory)] if traced else []),
             escape(s.id),
             escape(s.reason),
         ]
         for s in summary.suspects
     ]
-    return _table(["#", "suspicion", "given", "suggested", "confidence", "id", "reason"], rows, "rrllrll")
+    epochs = ["epochs"] if traced else []
+    head = ["#", "suspicion", "given", "suggested", "confidence", *epochs, "id", "reason"]
+    return _table(head, rows, "rrllr" + "l" * (len(head) - 5))
+
+
+def _rates(groups: tuple[GroupRate, ...], what: str) -> str:
+    """Return the groups with the most wrong labels and enough rows to say so."""
+    rows = [
+        [
+            escape(group.name),
+            f"{group.rows:,}",
+            f"{group.expected:,.1f}",
+            words.percent(group.rate),
+            f"{words.percent(group.low)} to {words.percent(group.high)}",
+        ]
+        for group in groups
+        if group.enough
+    ]
+    return (
+        _table([what, "rows", "expected wrong", "rate", "interval"], rows[:GROUPS], "lrrrl") if rows else ""
+    )
 
 
 def _table(head: list[str], rows: list[list[str]], justify: str) -> str:

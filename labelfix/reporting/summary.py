@@ -12,12 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from labelfix.errors import InputError
 from labelfix.findings import Findings
-
-SLICE = 1 << 17
-"""Rows whose soft labels are unfolded at a time: bounds memory at a million rows."""
+from labelfix.reporting.histories import NOTHING, Histories, read_histories
+from labelfix.reporting.pairs import ONE_ROW, Pairs, expected_pairs
+from labelfix.reporting.rates import GroupRate, group_rates
+from labelfix.rundir import RunDir
 
 FILES = {
+    "report.html": "all of this with the images; open it in a browser",
     "findings.parquet": "suspicion, suggestion, soft label, reason of each row",
     "run.json": "recipe, versions, timings, estimated errors",
     "trajectories.parquet": "loss, entropy and margin of every row, epoch by epoch",
@@ -46,6 +49,8 @@ class Suspect:
     """Probability of the suggested class."""
     reason: str
     """In words."""
+    trajectory: tuple[float, ...]
+    """Out-of-fold probability of the suggested class, epoch by epoch; () where it was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,10 @@ class Summary:
     """Where to stop: as many rows as wrong labels are expected, rounded up."""
     confusions: tuple[Confusion, ...]
     """Pairs of classes with at least one expected mistake, the most confused first."""
+    class_rates: tuple[GroupRate, ...]
+    """Of the classes as given, most wrong labels first."""
+    annotator_rates: tuple[GroupRate, ...]
+    """Of the annotators, likewise; empty where they are not known."""
     agreement: Agreement | None
     """None without cleanlab beside another primary corrector."""
     conflict_count: int
@@ -146,11 +155,18 @@ class Summary:
         return self.statuses.get("scored", 0)
 
 
-def summarise(findings: Findings, record: dict[str, Any], run: Path | None, top: int = 20) -> Summary:
-    """Condense findings [N] and the run record (run.json; {} when there is none) to what is shown."""
+def summarise(
+    findings: Findings, record: dict[str, Any], run: Path | None, top: int = 20, pairs: Pairs | None = None
+) -> Summary:
+    """Condense findings [N] and the run record (run.json; {} when there is none) to what is shown.
+
+    `pairs` are those of the findings, where they are known already.
+    """
     table = findings.table
     order = findings.order()
     suspicion = _filled(table, "suspicion").astype(np.float64)
+    rate = _rate(findings.meta.get("estimated_errors") or record.get("estimated_errors"))
+    pairs = pairs or expected_pairs(findings, suspicion)
     curve, stop = yield_curve(suspicion[order])
     conflict_count, conflicts = _conflicts(table)
     timings = record.get("timings") or {}
@@ -163,15 +179,17 @@ def summarise(findings: Findings, record: dict[str, Any], run: Path | None, top:
         classes=len(findings.classes),
         rows=len(findings),
         statuses=_statuses(table),
-        rate=_rate(findings.meta.get("estimated_errors") or record.get("estimated_errors")),
+        rate=rate,
         flagged=_count(table, "is_label_error"),
         auto_fix=_count(table, "auto_fix"),
         ambiguous=_count(table, "is_ambiguous"),
         outliers=_count(table, "is_outlier"),
-        suspects=_suspects(table, order[:top]),
+        suspects=_suspects(table, order[:top], _histories(run, order[:top])),
         curve=curve,
         stop=stop,
-        confusions=confusions(findings, suspicion),
+        confusions=most_confused(findings.classes, pairs),
+        class_rates=group_rates(findings, "label", rate),
+        annotator_rates=group_rates(findings, "annotator", rate),
         agreement=_agreement(findings),
         conflict_count=conflict_count,
         conflicts=conflicts,
@@ -179,6 +197,16 @@ def summarise(findings: Findings, record: dict[str, Any], run: Path | None, top:
         files=_files(run),
         next_steps=_next_steps(run, stop),
         seconds=float(sum(timings.values())) if timings else None,
+    )
+
+
+def most_confused(classes: tuple[str, ...], pairs: Pairs, count: int = 5) -> tuple[Confusion, ...]:
+    """Return the pairs with at least one expected mistake, by name."""
+    first = zip(pairs.given[:count], pairs.other[:count], pairs.expected[:count], strict=True)
+    return tuple(
+        Confusion(classes[given], classes[other], float(expected))
+        for given, other, expected in first
+        if expected >= ONE_ROW
     )
 
 
@@ -205,43 +233,6 @@ def yield_curve(suspicion: NDArray[np.float64]) -> tuple[tuple[YieldPoint, ...],
     return tuple(points.values()), points[stop]
 
 
-def confusions(findings: Findings, suspicion: NDArray[np.float64], count: int = 5) -> tuple[Confusion, ...]:
-    """Return the most confused pairs of classes.
-
-    A row adds its suspicion [N], shared among the other classes as its soft label is. Soft labels are
-    unfolded slice by slice.
-    """
-    names = pa.array(findings.classes, pa.string())
-    parts = []
-    for start in range(0, len(findings), SLICE):
-        rows = findings.table.slice(start, SLICE).select(["label", "soft_label", "soft_label_other"])
-        given = _indices(rows.column("label"), names)
-        lists = rows.column("soft_label").combine_chunks()
-        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        row = np.repeat(np.arange(len(rows)), lengths)
-        flat = lists.flatten()
-        other = _indices(flat.field("label"), names)
-        p = flat.field("p").fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)
-        p[(other < 0) | (given[row] < 0) | (other == given[row])] = 0.0
-        mass = np.bincount(row, p, minlength=len(rows)) + _filled(rows, "soft_label_other")
-        weight = suspicion[start : start + len(rows)] / np.maximum(mass, 1e-12)
-        expected = p * weight[row]
-        keep = expected > 0
-        key = given[row].astype(np.int64) * len(names) + other
-        parts.append(pa.table({"key": key[keep], "expected": expected[keep]}))
-    if not parts:
-        return ()
-    summed = pa.concat_tables(parts).group_by("key", use_threads=False).aggregate([("expected", "sum")])
-    best = summed.sort_by([("expected_sum", "descending"), ("key", "ascending")]).slice(0, count).to_pylist()
-    found = []
-    for pair in best:
-        given_class, other_class = divmod(pair["key"], len(names))
-        if pair["expected_sum"] >= 0.5:  # one row, rounded
-            classes = findings.classes
-            found.append(Confusion(classes[given_class], classes[other_class], pair["expected_sum"]))
-    return tuple(found)
-
-
 def _rounded_up(count: float) -> int:
     """Round up to a number that is easily said: 7 → 7, 48 → 50, 348 → 350, 1234 → 1300."""
     whole = max(1, int(np.ceil(count)))
@@ -249,13 +240,6 @@ def _rounded_up(count: float) -> int:
         return whole
     step = 5 if whole < 100 else 10 ** (len(str(whole)) - 2)
     return -(-whole // step) * step
-
-
-def _indices(column: Any, names: Any) -> NDArray[np.int32]:
-    """[n] positions of text in `names`; -1 where it is missing there."""
-    found = pc.index_in(column, value_set=names).cast(pa.int32())
-    found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-    return found.fill_null(-1).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # pyarrow is untyped
 
 
 def _filled(table: pa.Table, name: str) -> NDArray[np.float64]:
@@ -281,7 +265,15 @@ def _rate(estimated: dict[str, Any] | None) -> tuple[float, float, float] | None
     return rate, low, high
 
 
-def _suspects(table: pa.Table, rows: NDArray[np.intp]) -> tuple[Suspect, ...]:
+def _histories(run: Path | None, rows: NDArray[np.intp]) -> Histories:
+    """Return what was recorded of rows [n]; nothing where that cannot be read: the findings stand without it."""
+    try:
+        return NOTHING if run is None else read_histories(RunDir(run).trajectories, rows)
+    except InputError:
+        return NOTHING
+
+
+def _suspects(table: pa.Table, rows: NDArray[np.intp], histories: Histories) -> tuple[Suspect, ...]:
     names = ["rank", "id", "image", "label", "suggested", "suspicion", "confidence", "reason"]
     shown = table.select(names).take(pa.array(rows, pa.int64())).to_pylist()
     return tuple(
@@ -294,8 +286,9 @@ def _suspects(table: pa.Table, rows: NDArray[np.intp]) -> tuple[Suspect, ...]:
             suspicion=float(np.nan_to_num(row["suspicion"] or 0.0)),
             confidence=float(np.nan_to_num(row["confidence"] or 0.0)),
             reason=row["reason"] or "",
+            trajectory=() if (history := histories.out_of_fold(int(at))) is None else history.suggested,
         )
-        for row in shown
+        for at, row in zip(rows, shown, strict=True)
     )
 
 
@@ -340,6 +333,7 @@ def _next_steps(run: Path | None, stop: YieldPoint | None) -> tuple[tuple[str, s
     where = shlex.quote(str(run))
     if stop is not None:
         steps.append((f"labelfix report {where} --top {stop.review}", "list the rows to review"))
+    steps.append((f"labelfix report {where} --html report.html", "the page with the images, made anew"))
     steps.append((f"labelfix report {where} --format markdown", "the same as Markdown"))
     steps.append(("labelfix scan FIXED -o NEW", "scan again after fixing labels; features are cached"))
     return tuple(steps)

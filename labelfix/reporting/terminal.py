@@ -18,7 +18,9 @@ from labelfix.reporting.words import visible
 WIDE = 120
 """Columns from which the reasons stand in the table of suspects."""
 
-PLAIN = str.maketrans({"→": ">", "…": "~", "–": "-", "█": "#", "·": "-"})
+PLAIN = str.maketrans(
+    {"→": ">", "…": "~", "–": "-", "·": "-"} | dict(zip(words.BARS, "_.-~=+*#", strict=True))
+)
 """What stands in for signs that the encoding may lack; one cell each, so that tables stay straight."""
 
 
@@ -58,6 +60,8 @@ def _print(summary: Summary, console: Console) -> None:
     if summary.suspects:
         heading("Most suspicious labels")
         console.print(_suspects(summary, console.width))
+        if any(s.trajectory for s in summary.suspects):
+            say("epochs: how likely a model that did not see the label found the suggestion.", "dim", 2)
         if console.width < WIDE:
             say("The reasons: column reason of findings.parquet, or --format markdown.", "dim", 2)
     if summary.scored:
@@ -105,13 +109,17 @@ def _table(*columns: tuple[str, Literal["left", "right"]]) -> Table:
 def _suspects(summary: Summary, width: int) -> Padding:
     wide = width >= WIDE
     table = _table(("#", "right"), ("suspicion", "right"), ("given", "left"), ("→ suggested", "left"))
+    traced = any(s.trajectory for s in summary.suspects)
+    if traced:
+        table.add_column("epochs", no_wrap=True)
     table.add_column("confidence", justify="right")
     table.add_column("id", no_wrap=True, overflow="ellipsis")
     if wide:
         table.add_column("reason")
     for s in summary.suspects:
         cells = [f"{s.rank:,}", f"{s.suspicion:.2f}", fit(s.given, 16), f"→ {fit(s.suggested, 16)}"]
-        cells += [f"{s.confidence:.2f}", fit(s.id, 24 if wide else 20, "end")]
+        cells += [words.sparkline(s.trajectory)] if traced else []
+        cells += [f"{s.confidence:.2f}", fit(s.id, 24 if wide else 15 if traced else 20, "end")]
         table.add_row(*(Text(cell) for cell in [*cells, *([visible(s.reason)] if wide else [])]))
     return Padding(table, (0, 0, 0, 2), expand=False)
 

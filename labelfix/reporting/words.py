@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ STATUS = {
     "unlabelled": "without a label",
     "singleton_class": "alone in their class",
 }
+
+
+BARS = "▁▂▃▄▅▆▇█"
+"""From nothing to all."""
 
 
 def visible(text: str, limit: int = 300) -> str:
@@ -40,6 +45,21 @@ def percent(share: float) -> str:
     if value == 0:
         return "0 %"
     return f"{value:.1f} %" if value >= 1 else f"{value:.2g} %"
+
+
+def sparkline(p: Sequence[float], cells: int = 6) -> str:
+    """Return probabilities over time as bars of so many cells; "" for none."""
+    if not p:
+        return ""
+    at = [round(cell * (len(p) - 1) / (cells - 1)) for cell in range(cells)] if len(p) > 1 else [0]
+    return "".join(BARS[min(int(len(BARS) * p[i]), len(BARS) - 1)] for i in at)
+
+
+def chance(p: float) -> str:
+    """Say a probability in whole percent, never that something is sure: < 1 %, 98 %, > 99 %."""
+    if 0 < p < 0.005:
+        return "< 1 %"
+    return "> 99 %" if 0.995 <= p < 1 else f"{100 * p:.0f} %"
 
 
 def plural(count: int, noun: str) -> str:
@@ -135,3 +155,13 @@ def unreadable(summary: Summary) -> list[str]:
 def columns(summary: Summary) -> str:
     """What the reader chose: "image column: file_name, label column: label"."""
     return ", ".join(f"{role} column: {visible(name, 60)}" for role, name in summary.columns.items())
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else "less than 1 s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

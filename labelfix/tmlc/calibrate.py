@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+Numbers = NDArray[np.float64]
+
 SMALL = 0.02
-"""Added to rates before their logarithms are compared: a rate of 0 has none."""
+"""Added to rates, and to what is left of 1, before their logarithms are compared: 0 has none."""
 SLACK_BELOW, SLACK_ABOVE = 0.7, 0.95
 """By how much the log-odds of the true rate may lie below the lowest estimate of it, or above the highest: the 95 %
 quantile in the worst family of injected noise on eight sets (`examples/benchmarks/rate_interval.py`). Too low are
@@ -52,35 +55,73 @@ def joint_rate(confident: float, known_wrong: float) -> float:
     return float(np.sqrt((confident + SMALL) * (known_wrong + SMALL)) - SMALL)
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """How far the level of estimated rates may be off: 90 %, in log-odds."""
+
+    below: float
+    """The true rate may lie so far below the estimate."""
+    above: float
+    """Or so far above it."""
+
+    @classmethod
+    def among(cls, rate: float, views: Sequence[float] = ()) -> Self:
+        """Reach from the lowest to the highest of a rate and other estimates of it, and by the slack beyond."""
+        lowest, highest = min(rate, *views, 1.0), max(rate, *views, 0.0)
+        return cls(
+            float(log_odds(rate) - log_odds(lowest)) + SLACK_BELOW,
+            float(log_odds(highest) - log_odds(rate)) + SLACK_ABOVE,
+        )
+
+    @classmethod
+    def of(cls, low: float, rate: float, high: float, variance: float, rows: int) -> Self:
+        """Return the doubt that gave this interval: `rate_interval` the other way round."""
+        chance = 1.645 * np.sqrt(variance) / max(rows, 1)
+        below, above = (np.sqrt(max(end**2 - chance**2, 0.0)) for end in (rate - low, high - rate))
+        return cls(
+            float(log_odds(rate) - log_odds(max(rate - below, 0.0))),
+            float(log_odds(min(rate + above, 1.0)) - log_odds(rate)),
+        )
+
+
 def error_rate(suspicion: NDArray[np.float32], views: Sequence[float] = ()) -> dict[str, float]:
     """Return rate, low and high of the share of wrong labels among rows with these probabilities [n].
 
-    The interval (90 %) joins chance, given the probabilities (a sum of Bernoulli draws), and doubt about their level:
-    it reaches from the lowest of the estimates to the highest, `views` being other estimates than the mean of the
-    probabilities, and by the slack beyond. Where estimates contradict each other it is wide.
+    The interval (90 %) joins chance and doubt about the level; `views` are other estimates than the mean of the
+    probabilities. Where estimates contradict each other it is wide.
     """
     if len(suspicion) == 0:
         return {"rate": 0.0, "low": 0.0, "high": 1.0}
     p = suspicion.astype(np.float64)
     rate = float(p.mean())
-    chance = 1.645 * float(np.sqrt((p * (1 - p)).sum())) / len(p)
-    low = _rate(log_odds(min(rate, *views, 1.0)) - SLACK_BELOW)
-    high = _rate(log_odds(max(rate, *views, 0.0)) + SLACK_ABOVE)
-    return {
-        "rate": rate,
-        "low": float(max(0.0, rate - np.hypot(rate - low, chance))),
-        "high": float(min(1.0, rate + np.hypot(high - rate, chance))),
-    }
+    variance, rows = np.array([(p * (1 - p)).sum()]), np.array([len(p)])
+    low, high = rate_interval(np.array([rate]), variance, rows, Doubt.among(rate, views))
+    return {"rate": rate, "low": float(low[0]), "high": float(high[0])}
 
 
-def log_odds(rate: float) -> float:
-    """Return the log-odds of a rate in 0 … 1, finite at both ends."""
-    return float(np.log((rate + SMALL) / (1.0 - min(rate, 1.0 - 1e-9))))
+def rate_interval(
+    rate: Numbers, variance: Numbers, rows: NDArray[np.integer], doubt: Doubt
+) -> tuple[Numbers, Numbers]:
+    """Return low and high [G] of error rates [G], each of some rows [G] whose p (1 - p) add up to `variance` [G].
+
+    Chance is that of a sum of Bernoulli draws.
+    """
+    chance = 1.645 * np.sqrt(variance) / rows
+    low, high = _rate(log_odds(rate) - doubt.below), _rate(log_odds(rate) + doubt.above)
+    return (
+        np.maximum(0.0, rate - np.hypot(rate - low, chance)),
+        np.minimum(1.0, rate + np.hypot(high - rate, chance)),
+    )
 
 
-def _rate(log_odds: float) -> float:
+def log_odds(rate: float | Numbers) -> Numbers:
+    """Return the log-odds of rates in 0 … 1, finite at both ends."""
+    return np.asarray(np.log((np.asarray(rate) + SMALL) / (1.0 + SMALL - np.asarray(rate))))
+
+
+def _rate(log_odds: Numbers) -> Numbers:
     odds = np.exp(log_odds)
-    return float((odds - SMALL) / (1.0 + odds))
+    return np.asarray((odds * (1.0 + SMALL) - SMALL) / (1.0 + odds))
 
 
 def calibration_error(p: NDArray[np.float32], happened: NDArray[np.bool_], bins: int = 15) -> float:

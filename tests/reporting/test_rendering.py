@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,6 +196,51 @@ def test_the_json_document_is_complete_and_plain(made):
     assert set(document["agreement"]) == {"corrector", "both", "only_ours", "only_cleanlab"}
     for name in document:
         assert f"`{name}`" in (as_json.document.__doc__ or ""), f"{name} is not documented"
+
+
+def test_the_json_document_keeps_to_its_schema(made):
+    import jsonschema
+
+    schema = json.loads((Path(as_json.__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    copies = [made.scored(name, name, "dog", 0.5, duplicate_group=0) for name in ("cat", "eel")]
+    for findings in (
+        made.many(600),
+        made.findings([]),
+        made.findings([*copies, made.unscored("a", "unreadable", "no file")], rate=None),
+    ):
+        document = json.loads(as_json.render(of(findings, top=5)))
+        jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document | {"rows": "3"}, schema)
+
+
+def test_a_sparkline_rises_with_the_probability_and_has_as_many_cells_as_asked_for():
+    assert words.sparkline([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]) == "▁▂▄▅▇█"
+    assert len(words.sparkline([0.1] * 10)) == 6
+    assert words.sparkline([1.0]) == "█"
+    assert words.sparkline([]) == ""
+
+
+def test_suspects_show_their_trajectory_where_one_was_recorded(made):
+    summary = of(made.findings([made.scored("a", "cat", "dog", 0.9)]))
+    assert "epochs" not in text(summary)
+    traced = replace(
+        summary, suspects=tuple(replace(s, trajectory=(0.0, 0.5, 1.0)) for s in summary.suspects)
+    )
+    for shown in (text(traced), markdown.render(traced)):
+        assert "epochs" in shown
+        assert words.sparkline([0.0, 0.5, 1.0]) in shown
+    assert "_" in text(traced, encoding="ascii")
+    assert json.loads(as_json.render(traced))["suspects"][0]["trajectory"] == [0.0, 0.5, 1.0]
+
+
+def test_markdown_lists_classes_with_enough_rows(made):
+    rows = [made.scored(f"a{n}", "cat", "dog", 0.5) for n in range(30)]
+    rows += [made.scored(f"b{n}", "eel", "dog", 0.5) for n in range(3)]
+    shown = markdown.render(of(made.findings(rows)))
+    assert "| cat | 30 | 15.0 | 50.0 % |" in shown
+    assert "| eel | 3 |" not in shown
 
 
 def test_no_estimate_is_null_in_json(made):

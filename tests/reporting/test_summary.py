@@ -92,7 +92,7 @@ def test_mass_that_is_not_listed_is_not_given_to_a_listed_class(made):
 def test_confusions_do_not_depend_on_how_rows_are_sliced(made, monkeypatch):
     findings = made.many(1000)
     whole = of(findings).confusions
-    monkeypatch.setattr("labelfix.reporting.summary.SLICE", 64)
+    monkeypatch.setattr("labelfix.reporting.pairs.SLICE", 64)
     parts = of(findings).confusions
     assert [(c.given, c.suggested) for c in parts] == [(c.given, c.suggested) for c in whole]
     assert [c.expected for c in parts] == pytest.approx([c.expected for c in whole])

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelfix.tmlc.calibrate import confident_share, confidently_other, error_rate
+from labelfix.tmlc.calibrate import (
+    Doubt,
+    confident_share,
+    confidently_other,
+    error_rate,
+    rate_interval,
+)
 
 SUSPICION = np.linspace(0, 0.4, 500).astype(np.float32)
 
@@ -48,3 +54,18 @@ def test_the_interval_is_wider_where_estimates_contradict_each_other() -> None:
 def test_few_rows_leave_more_doubt_than_many() -> None:
     few, many = error_rate(SUSPICION[::50]), error_rate(SUSPICION)
     assert few["high"] - few["low"] > many["high"] - many["low"]
+
+
+@pytest.mark.parametrize("doubt", [Doubt(0.7, 0.95), Doubt(0.1, 2.0)])
+def test_the_doubt_is_recovered_from_the_interval_it_gave(doubt: Doubt) -> None:
+    p = SUSPICION.astype(np.float64)
+    variance = float((p * (1 - p)).sum())
+    low, high = rate_interval(np.array([p.mean()]), np.array([variance]), np.array([len(p)]), doubt)
+    found = Doubt.of(low[0], p.mean(), high[0], variance, len(p))
+    assert (found.below, found.above) == pytest.approx((doubt.below, doubt.above), abs=1e-6)
+
+
+def test_parts_share_the_doubt_and_each_has_its_own_chance() -> None:
+    rates, variance = np.array([0.1, 0.1]), np.array([0.9, 90.0])
+    low, high = rate_interval(rates, variance, np.array([10, 1000]), Doubt(0.7, 0.95))
+    assert low[0] < low[1] < 0.1 < high[1] < high[0]

@@ -1,0 +1,74 @@
+"""Pictures: small copies of images as data URIs, within a given number of bytes each."""
+
+from __future__ import annotations
+
+import base64
+import os
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from labelfix.errors import ImageUnreadable
+from labelfix.learn.upright import upright
+from labelfix.manifest import Images
+
+QUALITIES = (76, 56, 36, 20)
+"""Tried in turn, and then again at half the size, until a picture is small enough."""
+SMALL = 96
+"""Up to this side JPEG is as small as WebP for a tenth of the time."""
+READERS = 16
+"""Threads: reading waits for disks or servers, and Pillow works outside the interpreter's lock."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a page shows of one image."""
+
+    uri: str
+    """`data:image/…`; "" where there is no picture."""
+    width: int
+    """Pixels; 0 where there is no picture."""
+    height: int
+    """Pixels."""
+    missing: str
+    """Why there is no picture; "" where there is one."""
+
+
+def draw(images: Images, rows: Iterable[int], side: int, most: int) -> dict[int, Picture]:
+    """Return a picture of each of these rows, at most `side` pixels wide and high and `most` bytes.
+
+    An image that cannot be read has its reason in the place of a picture. Rows are read in ascending order, which is
+    cheap for images inside tables.
+    """
+
+    def one(row: int) -> Picture:
+        try:
+            return encode(images.read(row), side, most)
+        except ImageUnreadable as error:
+            return Picture("", 0, 0, str(error))
+
+    ordered = sorted(set(rows))
+    # Decoding silences Pillow's warnings, which threads would not undo in order: the filters are kept out here.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(READERS, 4 * (os.cpu_count() or 1))) as threads:
+        return dict(zip(ordered, threads.map(one, ordered), strict=True))
+
+
+def encode(data: bytes, side: int, most: int) -> Picture:
+    """Return a picture of encoded bytes; raises ImageUnreadable."""
+    image = Image.fromarray(upright(data, max(1, side // 2)))
+    while True:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        kind = "jpeg" if side <= SMALL else "webp"
+        for quality in QUALITIES:
+            made = BytesIO()
+            image.save(
+                made, kind, quality=quality, **({"optimize": True} if kind == "jpeg" else {"method": 2})
+            )
+            if made.tell() <= most or side <= 16:
+                text = base64.b64encode(made.getvalue()).decode()
+                return Picture(f"data:image/{kind};base64,{text}", *image.size, "")
+        side //= 2
