@@ -265,9 +265,8 @@ def _gather(
     if recipe.mode == "auto":
         heads = train_heads()
         with timed(timings, "choose"):
-            if (
-                "mode_choice" not in record
-            ):  # times are never twice the same: an interrupted run keeps its choice
+            if "mode_choice" not in record:
+                # Measured times are never twice the same: an interrupted run keeps its choice.
                 read = view.features, rows, labels, folds, heads, found, K
                 chosen = choosing.choose(recipe, *read, images=view.backbone is not None)
                 record["mode_choice"] = chosen.to_dict()

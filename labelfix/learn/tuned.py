@@ -10,17 +10,19 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from labelfix.learn import classifier
-from labelfix.learn.backbone import normalise
-from labelfix.learn.bilevel import Point
 from labelfix.learn.recipe import Recipe
 from labelfix.trajectories import Ints
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from labelfix.learn.bilevel import Point
+    from labelfix.learn.classifier import Classifier
 
 YOUNG = 3
 """One … of the recorded epochs is young. Older models have learnt their labels by heart: any step that makes them less
@@ -70,7 +72,9 @@ class Tuned:
     """[n]"""
 
     @cached_property
-    def _net(self) -> classifier.Classifier:
+    def _net(self) -> Classifier:
+        from labelfix.learn import classifier
+
         return classifier.build(self.recipe, self.classes)
 
     @cached_property
@@ -88,11 +92,19 @@ class Tuned:
 
     def inputs(self, rows: NDArray[np.int64]) -> Tensor:
         """Return what the model reads of rows by manifest position [n, 3, S, S]: the images, not augmented."""
+        import torch
+
+        from labelfix.learn.backbone import normalise
+
         net, at = self._net, self._at(rows)
         return normalise(torch.from_numpy(np.asarray(self._pixels[at])).to(net.device), net.mean, net.std)
 
     def start(self, epoch: int, fold: int) -> Point:
         """Return the model that has not seen the fold, at a young recorded epoch; valid until the next is asked for."""
+        import torch
+
+        from labelfix.learn.bilevel import Point
+
         model = self._net.model
         model.load_state_dict(torch.load(kept(self.recorded, fold, epoch), "cpu", weights_only=True))
         return Point.of(model)

@@ -180,7 +180,7 @@ class Practice:
         trust = torch.sigmoid(net(self.scalars[at]))[:, None]
         p = self.others[at]
         unlisted = self.classes - p.shape[1]
-        rest = (1.0 - p.sum(dim=1, keepdim=True)).clamp(min=0.0) if unlisted else torch.zeros(len(p), 1)
+        rest = (1.0 - p.sum(dim=1, keepdim=True)).clamp(min=0.0) if unlisted else p.new_zeros(len(p), 1)
         wide = (rest / max(unlisted, 1)).expand(-1, self.classes).scatter(1, self.candidates[at], p)
         return (1.0 - trust) * wide + trust * self.given(at)
 
