@@ -75,6 +75,7 @@ def test_a_model_is_fine_tuned_where_that_is_chosen_and_the_labels_train_the_sam
     assert json.loads(capsys.readouterr().out)["mode"] == "finetune"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_choice(noise, tmp_path, start, monkeypatch):
     patience = "from labelfix.learn import choosing; choosing.FEWEST = 50"
     process = start(*words(noise, tmp_path / "run"), before=patience)
