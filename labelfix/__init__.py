@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelfix.errors import InconclusiveError, InputError, LabelfixError, UsageError
     from labelfix.findings import Correction, Findings
+    from labelfix.gatekeeping import gate
+    from labelfix.gating.policy import Policy
+    from labelfix.gating.verdict import Check, Verdict
     from labelfix.learn.recipe import Recipe
     from labelfix.manifest import Manifest
     from labelfix.pipeline import scan
@@ -26,6 +29,10 @@ __version__ = "0.1.0"
 _HOME = {
     "read": "readers",
     "scan": "pipeline",
+    "gate": "gatekeeping",
+    "Policy": "gating.policy",
+    "Verdict": "gating.verdict",
+    "Check": "gating.verdict",
     "Recipe": "learn.recipe",
     "Manifest": "manifest",
     "Findings": "findings",
@@ -37,15 +44,19 @@ _HOME = {
 }
 
 __all__ = [
+    "Check",
     "Correction",
     "Findings",
     "InconclusiveError",
     "InputError",
     "LabelfixError",
     "Manifest",
+    "Policy",
     "Recipe",
     "UsageError",
+    "Verdict",
     "__version__",
+    "gate",
     "read",
     "scan",
 ]

@@ -16,13 +16,17 @@ from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
+from labelfix.reference import Behaviour
 from labelfix.tmlc.calibrate import DEFAULT_SLACK, error_rate
+from labelfix.trajectories import Floats
 
 RARE_RATE, RARE_LEAD = 0.02, 0.5
 COMMON_RATE, COMMON_LEAD = 0.2, 0.1
 """A label is replaced unseen only if the suggestion leads by so much at such an estimated error rate, and by a share in
 between at rates between: where few labels are wrong, probabilities that are off do most harm (blind replacement
 destroys labels on hard data)."""
+BEHAVING = 20_000
+"""Training rows that are also scored as unseen ones."""
 AMBIGUOUS_BELOW = 0.6
 """No class reaches this probability."""
 LISTED_FROM = 5e-4
@@ -84,10 +88,8 @@ def score(
     primary = next(iter(correctors))
     for chunk in evidence.chunks():
         for name, corrector in correctors.items():
-            correction = corrector.score(states[name], chunk)
-            if name == primary and correction.suspicion is None:
-                correction = with_suspicion(correction, states[name], chunk.labels)
-            parts[name].append(correction)
+            parts[name].append(corrector.score(states[name], chunk))
+        parts[primary][-1] = _with_level(parts[primary][-1], states[primary], chunk)
         suggested, _ = parts[primary][-1].suggested(chunk.labels)
         rows.append(chunk.rows)
         voted, beaten = _support(chunk, suggested)
@@ -100,6 +102,25 @@ def score(
         np.concatenate(votes),
         np.concatenate(preferred),
     )
+
+
+def behave(
+    evidence: Evidence, corrector: Corrector, state: State, around: tuple[Floats, float] | None
+) -> Behaviour:
+    """Score a sample of training rows by the primary corrector as rows that no head has seen.
+
+    `around` is what `unseen.surroundings` says of the features, where there are any.
+    """
+    rows = evidence.sample(BEHAVING).as_unseen()
+    suspicion = _with_level(corrector.score(state, rows), state, rows).suspicion
+    assert suspicion is not None
+    trusted = np.zeros(len(rows), bool) if rows.trusted is None else rows.trusted
+    directions, fence = around or (np.zeros((0, 0), np.float32), 2.0)
+    return Behaviour(suspicion, rows.labels, rows.rows, trusted, directions, fence)
+
+
+def _with_level(correction: Correction, state: State, rows: EvidenceChunk) -> Correction:
+    return correction if correction.suspicion is not None else with_suspicion(correction, state, rows.labels)
 
 
 def _support(

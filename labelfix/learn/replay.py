@@ -162,7 +162,7 @@ class Replay:
 
     def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
         for at, blocks in self._scores(picked):
-            yield self._chunk(at, *map(_log_p, blocks))
+            yield self._chunk(at, *map(log_softmax, blocks))
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
         """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
@@ -226,7 +226,8 @@ class Replay:
         )  # fmt: skip
 
 
-def _log_p(logits: Floats) -> Floats:
+def log_softmax(logits: Floats) -> Floats:
+    """Turn logits [n, E, K] into log-probabilities, in place."""
     logits -= logits.max(axis=2, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
     return logits

@@ -1,0 +1,53 @@
+"""A finished scan as something to judge: its findings, and the scores of its own rows for what is usual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from labelfix.arrayfile import load_arrays
+from labelfix.errors import InputError, UsageError, nearest
+from labelfix.findings import Findings, State
+from labelfix.gating.judged import Judged, Usual, text
+from labelfix.gating.policy import Policy
+from labelfix.rundir import RunDir
+
+DEFAULT_SLACK = 0.7
+"""As in `tmlc.calibrate`, which is not imported: it comes with heavier modules."""
+
+
+def is_run(path: Path) -> bool:
+    """Say whether a path is a run directory."""
+    return path.is_dir() and RunDir(path).run_json.exists()
+
+
+def as_judged(path: Path, policy: Policy) -> Judged:
+    """Return a run directory's findings, to be judged by its own scores; raises InputError."""
+    import pyarrow.parquet as pq
+
+    run = RunDir(path)
+    record = run.read()
+    if not record.get("finished"):
+        raise InputError(f"{path}: its scan did not finish; finish it with --resume")
+    findings = Findings.read(run.findings)
+    manifest = pq.read_table(run.manifest)
+    N = len(findings)
+    trusted = np.zeros(N, bool)
+    if "trusted" in manifest.column_names:
+        trusted = manifest.column("trusted").to_numpy().astype(bool)
+    content = np.zeros((N, 16), np.uint8)
+    if run.unseen.exists():
+        arrays, _ = load_arrays(run.unseen, "unseen scores", ("rows", "keys"))
+        content[arrays["rows"]] = arrays["keys"]
+    columns = {}
+    for name in policy.columns:
+        if name not in (held := [c for c in manifest.column_names if c not in {"id", "image", "label", "trusted"}]):
+            raise UsageError(f"{policy.source}: gate.columns: {path} keeps no column {name!r}; {nearest(name, held)}")
+        columns[name] = text(manifest.column(name).to_numpy(zero_copy_only=False))
+    state = run.state(findings.correctors[0])
+    slack = State.load(state).settings.get("rate_slack", DEFAULT_SLACK) if state.exists() else DEFAULT_SLACK
+    scored = findings.column("status") == "scored"
+    suspicion = findings.column("suspicion")[scored & ~trusted].astype(np.float32)
+    usual = Usual(suspicion, int((scored & trusted).sum()), float(slack))
+    return Judged(findings, str(path), usual, trusted, content, columns=columns)
