@@ -69,7 +69,9 @@ def gate(
     labelfix.toml, or None for the default one. With `update_baseline` the baseline is written before the verdict, so
     that no finding is new. `findings` is where findings.parquet of the batch goes, if anywhere. Raises LabelfixError.
     """
-    policy = policy if isinstance(policy, Policy) else Policy() if policy is None else Policy.read(Path(policy))
+    policy = (
+        policy if isinstance(policy, Policy) else Policy() if policy is None else Policy.read(Path(policy))
+    )
     setting, progress = setting or Setting(), progress or Silent()
     known = _baseline(baseline, update_baseline)
     scanned = not isinstance(source, Manifest) and is_run(Path(source))
@@ -109,21 +111,17 @@ def _read(source: Manifest | str | Path, columns: Columns, classes: int) -> Mani
 
     roles = ("image", "label", "id", "group", "trusted", "annotator", "split")
     chosen = {f"{role}_col": getattr(columns, role) for role in roles}
-    return read(
-        source, images=columns.root, with_images=columns.with_images, min_classes=classes, **chosen
-    )
+    return read(source, images=columns.root, with_images=columns.with_images, min_classes=classes, **chosen)
 
 
-def _alone(
-    source: Manifest | str | Path, policy: Policy, setting: Setting, progress: Progress
-) -> Judged:
+def _alone(source: Manifest | str | Path, policy: Policy, setting: Setting, progress: Progress) -> Judged:
     """Cross-validate a batch within itself: a scan of which only the findings are kept."""
     manifest = _read(source, setting.columns, 2)
     name = manifest.source or "the batch"
     if len(manifest) < policy.min_rows_alone:
         raise InconclusiveError(
-            f"{name}: without a reference the policy wants {policy.min_rows_alone} rows (min_rows_alone), and these are "
-            f"{len(manifest)}; name a run directory with --reference"
+            f"{name}: without a reference the policy wants {policy.min_rows_alone} rows (min_rows_alone), and these "
+            f"are {len(manifest)}; name a run directory with --reference"
         )
     from labelfix.learn.recipe import Recipe
     from labelfix.pipeline import scan
@@ -166,7 +164,9 @@ def _by_reference(
     evidence, met = meeting.evidence_of(batch, view, reference, rows, facts)
     if not len(evidence):
         why = facts.reason[0]
-        raise InconclusiveError(f"{manifest.source}: none of {len(batch)} rows can be judged; the first: {why}")
+        raise InconclusiveError(
+            f"{manifest.source}: none of {len(batch)} rows can be judged; the first: {why}"
+        )
     found = meeting.score_batch(batch, evidence, facts, reference, recipe, progress)
     usual = reference.behaviour
     slack = float(next(iter(reference.states.values())).settings.get("rate_slack", DEFAULT_SLACK))
@@ -194,7 +194,13 @@ def _compared(reference: Reference, rows: NDArray[np.intp], met: Met | None, cou
             views[f"direction {at + 1}"] = vectors[:, at], quantiles
     counts = np.bincount(usual.labels, minlength=len(reference.classes))
     return Compared(
-        reference.source, reference.classes, counts / max(counts.sum(), 1), int(counts.sum()), copy_of, copy_label, views
+        reference.source,
+        reference.classes,
+        counts / max(counts.sum(), 1),
+        int(counts.sum()),
+        copy_of,
+        copy_label,
+        views,
     )
 
 
@@ -222,7 +228,9 @@ def _audited(path: Path, reference: Reference) -> Audited:
     at = {str(reference.ids[row]): i for i, row in enumerate(usual.rows)}
     pairs = [(at[i], t) for i, t in zip(map(str, ids), map(str, truth), strict=True) if i in at and t]
     if not pairs:
-        raise InputError(f"{path}: none of its {len(ids)} ids is a row that {reference.source} keeps scores of")
+        raise InputError(
+            f"{path}: none of its {len(ids)} ids is a row that {reference.source} keeps scores of"
+        )
     rows = np.array([row for row, _ in pairs], np.intp)
     given = np.array(reference.classes, object)[usual.labels[rows]]
     return Audited(usual.suspicion[rows], given != np.array([t for _, t in pairs], object))

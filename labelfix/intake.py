@@ -184,7 +184,7 @@ def fold_rows(
 ) -> NDArray[np.int32]:  # fmt: skip
     """Return the fold of each of these rows [n], by group or else by content; raises InconclusiveError for one fold."""
     named = group_keys(manifest, rows)
-    found = probe.assign_folds(component, np.where(named.any(axis=1)[:, None], named, keys), folds)
+    found = probe.assign_folds(component, np.where(named.any(axis=1, keepdims=True), named, keys), folds)
     if len(np.unique(found)) < 2:
         raise InconclusiveError(_one_fold(manifest, group_numbers(manifest, rows)))
     return found

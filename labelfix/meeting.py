@@ -106,17 +106,26 @@ def evidence_of(
     facts.duplicate_group[rows] = met.neighbours.copies
     lost = met.folds < 0
     facts.status[rows[lost]] = "entangled"
-    facts.reason[rows[lost]] = "copies or group-mates of it lie in several folds, so that every head has seen one"
+    facts.reason[rows[lost]] = (
+        "copies or group-mates of it lie in several folds, so that every head has seen one"
+    )
     good = np.flatnonzero(~lost)
     seen = rows[good].astype(np.int64)
+    known = reference.known
     evidence = Unseen(
-        seen, batch.labels[seen], K, fitted_on, progress, view.features, reference.known, met.take(good)
-    )
+        seen, batch.labels[seen], K, fitted_on, progress, view.features, known.heads, met.folds[good],
+        met.neighbours.take(good), known.labels, known.reliability,
+    )  # fmt: skip
     return evidence, met
 
 
 def score_batch(
-    batch: Manifest, evidence: Unseen, facts: RowFacts, reference: Reference, recipe: Recipe, progress: Progress
+    batch: Manifest,
+    evidence: Unseen,
+    facts: RowFacts,
+    reference: Reference,
+    recipe: Recipe,
+    progress: Progress,
 ) -> Findings:
     """Score by the states of the reference, and tabulate as a scan does."""
     methods = {name: load("correctors", name)() for name in reference.states}
@@ -132,4 +141,3 @@ def score_batch(
         "estimated_errors": estimate,
     }  # fmt: skip
     return Findings(table, meta)
-

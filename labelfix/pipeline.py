@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from labelfix import plugins, scoring
 from labelfix.correctors.interface import Corrector
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk
-from labelfix.findings import SCHEMA, Findings, State
+from labelfix.findings import SCHEMA, Findings
 from labelfix.intake import (
     View,
     bring,
     check_machine,
     fold_rows,
-    group_keys,
     group_numbers,
     look,
     mode_notes,
@@ -40,11 +39,10 @@ from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recorder import Recorder
 from labelfix.learn.replay import Replay
-from labelfix.learn.unseen import surroundings
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers.interface import Columns
-from labelfix.reference import Behaviour, save_unseen
+from labelfix.remembering import remember
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts
 
@@ -104,9 +102,7 @@ def scan(
         states = scoring.fit(evidence, methods)
         for name, state in states.items():
             state.save(run.state(name))
-        behaviour = _behave(evidence, methods, states)
-        rows = evidence.rows, view.keys[evidence.rows], evidence.folds, evidence.reliability, behaviour
-        save_unseen(run.unseen, *rows, group_keys(manifest, evidence.rows))
+        remember(run, manifest, view, evidence, methods, states)
     recorder = Recorder(len(manifest))
     with timed(timings, "score"), progress.stage("scores", len(evidence), "rows") as advance:
 
@@ -216,16 +212,6 @@ def _gather(
                 heads.save(run.heads)
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
     return Replay(*evidence, seen, unseen)
-
-
-def _behave(evidence: Replay, methods: dict[str, Corrector], states: dict[str, State]) -> Behaviour:
-    around = None
-    if evidence.neighbours is not None and evidence.features is not None:
-        around = surroundings(evidence.neighbours, evidence.features, evidence.rows)
-    primary = next(iter(methods))
-    found = scoring.behave(evidence, methods[primary], states[primary], around)
-    order = np.argsort(evidence.rows)
-    return replace(found, rows=order[np.searchsorted(evidence.rows, found.rows, sorter=order)])
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:

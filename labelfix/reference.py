@@ -107,8 +107,8 @@ def save_unseen(
 ) -> None:  # fmt: skip
     """Write what only the scan itself can tell of its n rows, in canonical order, to the run directory."""
     folds = np.zeros(len(rows), np.int32) if folds is None else folds
-    arrays = {"rows": rows, "keys": keys, "groups": groups, "folds": folds}
-    arrays |= {"reliability": reliability.astype(np.float16)}
+    arrays: dict[str, NDArray[Any]] = {"rows": rows, "keys": keys, "groups": groups, "folds": folds}
+    arrays["reliability"] = reliability.astype(np.float16)
     arrays |= {f"behaviour.{name}": getattr(behaviour, name) for name in BEHAVIOUR}
     save_arrays(path, arrays, {"reference": SCHEMA, "fence": behaviour.fence})
 
@@ -140,12 +140,14 @@ def _of_run(run: RunDir) -> Reference:
     if not record.get("finished"):
         raise InputError(f"{run.path}: its scan did not finish; finish it with --resume")
     remedy = "scan again with this version"
-    if not run.unseen.exists():
-        raise InputError(f"{run.path}: was scanned by an older labelfix and cannot serve as a reference; {remedy}")
     if record["recipe"]["mode"] == "finetune" and record["recipe"]["finetune"]["by_fold"]:
         raise UsageError(
             f"{run.path}: was scanned with --finetune-folds, whose models are not kept, so that no new row can be "
             f"judged by them; scan again without it"
+        )
+    if not run.unseen.exists():
+        raise InputError(
+            f"{run.path}: was scanned by an older labelfix and cannot serve as a reference; {remedy}"
         )
     arrays, header = load_arrays(run.unseen, "unseen scores")
     _check(run.unseen, header)
@@ -186,7 +188,7 @@ def _of_file(path: Path) -> Reference:
                 arrays["projection.mean"], np.ascontiguousarray(arrays["projection.basis"], np.float32)
             )
             fitted_on = next(iter(states.values())).fitted_on
-            heads = Heads(*(arrays[f"heads.{name}"] for name in HEADS), fitted_on=fitted_on)
+            heads = Heads(**{name: arrays[f"heads.{name}"] for name in HEADS}, fitted_on=fitted_on)
             held = {name: arrays["keys" if name == "keys" else f"known.{name}"] for name in KNOWN}
             known = Known(
                 **held, projection=projection, heads=heads, fence=header["fence"], k=header["neighbours"]
@@ -196,12 +198,13 @@ def _of_file(path: Path) -> Reference:
             _behaviour(arrays, header), header["progress"], header["about"],
         )  # fmt: skip
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no labelfix reference, or a damaged one ({error}); export it again") from error
+        raise InputError(
+            f"{path}: is no labelfix reference, or a damaged one ({error}); export it again"
+        ) from error
 
 
 def _behaviour(arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> Behaviour:
-    held = (arrays[f"behaviour.{name}"] for name in BEHAVIOUR)
-    return Behaviour(*held, fence=header["fence"])
+    return Behaviour(**{name: arrays[f"behaviour.{name}"] for name in BEHAVIOUR}, fence=header["fence"])
 
 
 def _check(path: Path, header: dict[str, Any]) -> None:

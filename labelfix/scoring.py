@@ -16,7 +16,6 @@ from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
-from labelfix.reference import Behaviour
 from labelfix.tmlc.calibrate import DEFAULT_SLACK, error_rate
 from labelfix.trajectories import Floats
 
@@ -25,8 +24,6 @@ COMMON_RATE, COMMON_LEAD = 0.2, 0.1
 """A label is replaced unseen only if the suggestion leads by so much at such an estimated error rate, and by a share in
 between at rates between: where few labels are wrong, probabilities that are off do most harm (blind replacement
 destroys labels on hard data)."""
-BEHAVING = 20_000
-"""Training rows that are also scored as unseen ones."""
 AMBIGUOUS_BELOW = 0.6
 """No class reaches this probability."""
 LISTED_FROM = 5e-4
@@ -104,19 +101,15 @@ def score(
     )
 
 
-def behave(
-    evidence: Evidence, corrector: Corrector, state: State, around: tuple[Floats, float] | None
-) -> Behaviour:
-    """Score a sample of training rows by the primary corrector as rows that no head has seen.
-
-    `around` is what `unseen.surroundings` says of the features, where there are any.
-    """
-    rows = evidence.sample(BEHAVING).as_unseen()
-    suspicion = _with_level(corrector.score(state, rows), state, rows).suspicion
-    assert suspicion is not None
-    trusted = np.zeros(len(rows), bool) if rows.trusted is None else rows.trusted
-    directions, fence = around or (np.zeros((0, 0), np.float32), 2.0)
-    return Behaviour(suspicion, rows.labels, rows.rows, trusted, directions, fence)
+def suspect(evidence: Evidence, corrector: Corrector, state: State) -> tuple[NDArray[np.int64], Floats]:
+    """Return the rows [n] of evidence, in its order, and the suspicion [n] that a primary corrector has of each."""
+    rows, found = [], []
+    for chunk in evidence.chunks():
+        suspicion = _with_level(corrector.score(state, chunk), state, chunk).suspicion
+        assert suspicion is not None
+        rows.append(chunk.rows)
+        found.append(suspicion)
+    return np.concatenate(rows), np.concatenate(found)
 
 
 def _with_level(correction: Correction, state: State, rows: EvidenceChunk) -> Correction:

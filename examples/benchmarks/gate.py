@@ -38,7 +38,11 @@ from labelfix.reference import Reference
 ABOVE = (0.0, 0.05, 0.08)
 """Shares of wrong labels of the batches, above the reference's."""
 LIMIT = 0.03
-OFF = {name: "off" for name in labelfix.Policy.__dataclass_fields__ if name.endswith(("rate", "drift", "overlap"))}
+OFF = {
+    name: "off"
+    for name in labelfix.Policy.__dataclass_fields__
+    if name.endswith(("rate", "drift", "overlap"))
+}
 POLICY = labelfix.Policy(error_rate_above_reference=LIMIT, levels=OFF, min_model_quality=0.0)  # type: ignore[arg-type]
 
 Wrong = NDArray[np.bool_]
@@ -52,6 +56,8 @@ class Split:
     """What the gate knows of the reference."""
     true: Usual
     """The same with true posteriors: the share of wrong labels among the reference's rows with such a score."""
+    truth_rows: Wrong
+    """[m] which of the reference's rows are wrong."""
     posterior: NDArray[np.float32]
     """[n] true posteriors of the unseen rows."""
     flags: float
@@ -77,8 +83,14 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=4)
     parser.add_argument("--cache", type=Path, default=default_cache())
     given = parser.parse_args()
-    data = load(given.manifest, None, given.label, Columns(), None, None, False, Recipe(), given.cache, Silent())
-    print("| labels (wrong) | quality | above | gate | true posteriors | raw mean | cleanlab's flags |\n" + "|---" * 7 + "|")
+    data = load(
+        given.manifest, None, given.label, Columns(), None, None, False, Recipe(), given.cache, Silent()
+    )
+    print(
+        "| labels (wrong) | quality | above | gate | true posteriors | raw mean | cleanlab's flags |\n"
+        + "|---" * 7
+        + "|"
+    )
     for column in [*given.label, *given.noise]:
         found: dict[float, list[tuple[float, ...]]] = {above: [] for above in ABOVE}
         qualities, rates = [], []
@@ -117,10 +129,14 @@ def make(data: DataSet, column: str, seed: int) -> Split:
     of_half = np.array([place[name] for name in reference.ids[usual.rows]], np.intp)
     known = (manifest.labels != truth)[half]
     flags = float(findings.column("cleanlab.is_issue").mean())
-    curve = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(usual.suspicion, known[of_half])
+    curve = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(
+        usual.suspicion, known[of_half]
+    )
     true = replace(judged.usual, suspicion=curve.predict(usual.suspicion).astype(np.float32), slack=0.0)
     posterior = curve.predict(judged.suspicion).astype(np.float32)
-    return Split(judged.usual, true, posterior, flags, float(known.mean()), judged, wrong, ~lost)
+    return Split(
+        judged.usual, true, known[of_half], posterior, flags, float(known.mean()), judged, wrong, ~lost
+    )
 
 
 def labels_of(data: DataSet, column: str, seed: int) -> tuple[Manifest, NDArray[np.int32]]:
@@ -154,7 +170,15 @@ def score(batch: Manifest, reference: Reference, features: str) -> tuple[Judged,
     slack = next(iter(reference.states.values())).settings["rate_slack"]
     N = len(batch)
     empty = np.full(N, "", object)
-    compared = Compared(reference.source, reference.classes, np.zeros(len(reference.classes)), len(usual.rows), empty, empty, {})
+    compared = Compared(
+        reference.source,
+        reference.classes,
+        np.zeros(len(reference.classes)),
+        len(usual.rows),
+        empty,
+        empty,
+        {},
+    )
     known = Usual(usual.suspicion, 0, slack)
     return Judged(found, "batch", known, np.zeros(N, bool), view.keys, compared), lost
 

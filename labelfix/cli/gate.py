@@ -29,7 +29,9 @@ file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--policy", type=file, metavar="TOML", help="Limits.  [default: labelfix.toml if it is there]")
 @click.option("--baseline", type=file, metavar="JSON", help="Findings that are known already, and waivers.")
 @click.option("--update-baseline", is_flag=True, help="Write the findings to the baseline.")
-@click.option("--audited", type=file, metavar="TABLE", help="True labels (id, label) of rows of the reference.")
+@click.option(
+    "--audited", type=file, metavar="TABLE", help="True labels (id, label) of rows of the reference."
+)
 @click.option("--images", metavar="DIR", help="Where image paths start, if not beside the manifest.")
 @click.option("--image-col", metavar="COL", help="Column with image paths or bytes.")
 @click.option("--label-col", metavar="COL", help="Column with the labels to check.")
@@ -51,9 +53,13 @@ file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--github-summary", is_flag=True, help="Also append to the job summary of GitHub Actions.")
 @click.option("--top", type=click.IntRange(min=0), metavar="N", default=20, show_default=True,
               help="Findings that are printed.")  # fmt: skip
-@click.option("--exit-zero", is_flag=True, help="Exit 0 when the gate fails or is inconclusive, to try it out.")
+@click.option(
+    "--exit-zero", is_flag=True, help="Exit 0 when the gate fails or is inconclusive, to try it out."
+)
 @click.option("--cache", type=click.Path(path_type=Path), help="Directory of features shared by all runs.")
-@click.option("--device", metavar="NAME", default="auto", help="cpu, cuda or cuda:1.  [default: a GPU if any]")
+@click.option(
+    "--device", metavar="NAME", default="auto", help="cpu, cuda or cuda:1.  [default: a GPU if any]"
+)
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that decode images.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only; files are written.")
 def gate(
@@ -75,14 +81,18 @@ def gate(
 
     limits = Policy.read(policy or POLICY) if policy is not None or POLICY.exists() else Policy()
     files = _files(given, github_summary)
-    _check_places([*(path for path, _ in files), *filter(None, (findings, baseline if update_baseline else None))])
+    _check_places(
+        [*(path for path, _ in files), *filter(None, (findings, baseline if update_baseline else None))]
+    )
     from labelfix.gatekeeping import Setting
     from labelfix.gatekeeping import gate as run_gate
     from labelfix.readers.interface import Columns
 
     roles = ("image", "label", "id", "group", "trusted", "annotator", "split")
     brings = given["features"] is not None or given["pred_probs"] is not None
-    columns = Columns(**{role: given[f"{role}_col"] for role in roles}, root=given["images"], with_images=not brings)
+    columns = Columns(
+        **{role: given[f"{role}_col"] for role in roles}, root=given["images"], with_images=not brings
+    )
     rest = {name: given[name] for name in ("features", "pred_probs", "audited", "cache", "device", "workers")}
     verdict = run_gate(
         batch, reference, limits, baseline=baseline, update_baseline=update_baseline,
@@ -104,9 +114,21 @@ def gate(
 def _files(given: dict[str, Any], github_summary: bool) -> list[tuple[Path, Callable[[Verdict], str]]]:
     """Return the files to write and what renders each."""
     if github_summary and "GITHUB_STEP_SUMMARY" not in os.environ:
-        raise UsageError("--github-summary works inside GitHub Actions only, where GITHUB_STEP_SUMMARY names a file")
-    wanted = (("json", "as_json"), ("markdown", "markdown"), ("junit", "junit"), ("sarif", "sarif"), ("html", "html"))
-    return [(given[option], _renderer(name, given[option])) for name, option in wanted if given[option] is not None]
+        raise UsageError(
+            "--github-summary works inside GitHub Actions only, where GITHUB_STEP_SUMMARY names a file"
+        )
+    wanted = (
+        ("json", "as_json"),
+        ("markdown", "markdown"),
+        ("junit", "junit"),
+        ("sarif", "sarif"),
+        ("html", "html"),
+    )
+    return [
+        (given[option], _renderer(name, given[option]))
+        for name, option in wanted
+        if given[option] is not None
+    ]
 
 
 def _renderer(name: str, path: Path | None = None) -> Callable[[Verdict], str]:
@@ -116,7 +138,7 @@ def _renderer(name: str, path: Path | None = None) -> Callable[[Verdict], str]:
         if name == "sarif":
             return sarif.render(verdict, None if verdict.lines or path is None else _sidecar(path).as_posix())
         of = {"json": as_json.render, "markdown": markdown.render, "junit": junit.render, "html": html.render}
-        return of.get(name, github.annotations)(verdict)
+        return of.get(name, github.commands)(verdict)
 
     return render
 

@@ -19,8 +19,12 @@ class ReferenceExporter:
         from labelfix.reference import Reference
 
         if options:
-            raise UsageError(f"--to reference exports the whole run; leave {', '.join(map(str, options))} out")
+            raise UsageError(
+                f"--to reference exports the whole run; leave {', '.join(map(str, options))} out"
+            )
         if not run.is_dir():
-            raise UsageError(f"{run}: a reference is made of a run directory; name the one that `labelfix scan -o` wrote")
+            raise UsageError(
+                f"{run}: a reference is made of a run directory; name the one that `labelfix scan -o` wrote"
+            )
         Reference.load(run).save(out)
         return [out]

@@ -74,7 +74,8 @@ class Baseline:
     def write(self) -> None:
         """Write the file, sorted, so that a diff shows what changed."""
         waivers = [
-            {**asdict(w.fingerprint), "reason": w.reason, "until": w.until.isoformat()} for w in sorted(self.waivers)
+            {**asdict(w.fingerprint), "reason": w.reason, "until": w.until.isoformat()}
+            for w in sorted(self.waivers)
         ]
         document = {
             "labelfix_baseline": SCHEMA,
@@ -94,7 +95,9 @@ class Baseline:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: the baseline cannot be read ({error})") from error
         except ValueError as error:
-            raise UsageError(f"{path}: is no JSON ({error}); mend it, or make it anew with --update-baseline") from error
+            raise UsageError(
+                f"{path}: is no JSON ({error}); mend it, or make it anew with --update-baseline"
+            ) from error
         if not isinstance(found, dict) or "labelfix_baseline" not in found:
             raise UsageError(f"{path}: is no baseline of labelfix; make one with --update-baseline")
         if found["labelfix_baseline"] != SCHEMA:
@@ -103,7 +106,8 @@ class Baseline:
             if key not in (known := ("labelfix_baseline", "findings", "waivers")):
                 raise UsageError(f"{path}: unknown key {key!r}; {nearest(key, known)}")
         findings = frozenset(
-            _fingerprint(entry, f"{path}: findings[{i}]") for i, entry in enumerate(_list(found, "findings", path))
+            _fingerprint(entry, f"{path}: findings[{i}]")
+            for i, entry in enumerate(_list(found, "findings", path))
         )
         waivers = tuple(
             _waiver(entry, f"{path}: waivers[{i}]") for i, entry in enumerate(_list(found, "waivers", path))
@@ -136,4 +140,6 @@ def _waiver(entry: Any, where: str) -> Waiver:
     try:
         return Waiver(fingerprint, reason, date.fromisoformat(until))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{where} ({fingerprint.id}): until is {until!r}, but must be a date like 2026-12-31") from error
+        raise UsageError(
+            f"{where} ({fingerprint.id}): until is {until!r}, but must be a date like 2026-12-31"
+        ) from error

@@ -1,4 +1,4 @@
-"""Checks of what can be counted: unreadable rows, missing labels, unknown classes, duplicates, overlap, the baseline."""
+"""Checks of what can be counted: unreadable rows, missing labels, unknown classes, copies, the baseline."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ SHOWN = 5
 """Rows that a message names."""
 
 
-def count_checks(judged: Judged, policy: Policy, comparison: Comparison | None, new: Sequence[int]) -> Iterator[Check]:
+def count_checks(
+    judged: Judged, policy: Policy, comparison: Comparison | None, new: Sequence[int]
+) -> Iterator[Check]:
     """Yield a check for each limit on a count that is not off; `new` are the rows of new findings."""
     for name, title, status, of_what in (
         ("unreadable_rate", "unreadable rows", "unreadable", "cannot be read"),
         ("unlabelled_rate", "missing labels", "unlabelled", "have no label"),
-        ("unknown_class_rate", "unknown classes", "unknown_class", "carry a class that the reference does not know"),
+        (
+            "unknown_class_rate",
+            "unknown classes",
+            "unknown_class",
+            "carry a class that the reference does not know",
+        ),
     ):
         if name == "unknown_class_rate" and judged.compared is None:
             continue
@@ -61,7 +68,9 @@ def conflicts(judged: Judged) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     if judged.compared is None:
         return within, rows[:0]
     other = judged.compared.copy_label
-    return within, np.flatnonzero((judged.compared.copy_of != "") & (judged.labels != "") & (other != judged.labels))
+    return within, np.flatnonzero(
+        (judged.compared.copy_of != "") & (judged.labels != "") & (other != judged.labels)
+    )
 
 
 def _share(
@@ -73,10 +82,13 @@ def _share(
     limit = getattr(policy, name)
     share = len(rows) / max(len(judged), 1)
     bound = f"at most {percent(limit)} may" if limit else "none may"
-    message = f"{len(rows):,} of {plural(len(judged), 'row')} ({percent(share)}) {of_what}; {bound}{_first(judged, rows)}"
+    message = f"{len(rows):,} of {plural(len(judged), 'row')} ({percent(share)}) {of_what}; {bound}"
+    message += _first(judged, rows)
     if not len(rows):
         message = f"none of {plural(len(judged), 'row')}"
-    yield Check(name, title, level if share > limit else "pass", message, limit, share, rows=tuple(rows.tolist()))
+    yield Check(
+        name, title, level if share > limit else "pass", message, limit, share, rows=tuple(rows.tolist())
+    )
 
 
 def _number(
@@ -87,7 +99,9 @@ def _number(
         return
     limit = getattr(policy, name)
     message = f"{said}; {f'at most {limit:g} may be' if limit else 'none may be'}" if rows else "none"
-    yield Check(name, title, level if len(rows) > limit else "pass", message, limit, len(rows), rows=tuple(rows))
+    yield Check(
+        name, title, level if len(rows) > limit else "pass", message, limit, len(rows), rows=tuple(rows)
+    )
 
 
 def _first(judged: Judged, rows: Sequence[int] | NDArray[np.intp]) -> str:

@@ -49,7 +49,9 @@ def class_mix(judged: Judged, compared: Compared) -> tuple[float, float, str]:
     shares = np.bincount(known, minlength=len(number)) / n
     apart = shares - compared.shares
     fewer = 1.0 / n + 1.0 / max(compared.rows, 1)
-    chance = 0.5 * float(np.sqrt(compared.shares * fewer).sum()) + float(np.sqrt(np.log(1 / CHANCE) * fewer / 2))
+    chance = 0.5 * float(np.sqrt(compared.shares * fewer).sum()) + float(
+        np.sqrt(np.log(1 / CHANCE) * fewer / 2)
+    )
     moved = int(np.abs(apart).argmax())
     said = f"{visible(compared.classes[moved], 60)} went from {compared.shares[moved]:.1%} to {shares[moved]:.1%}"
     return float(np.abs(apart).sum() / 2), chance, said
@@ -60,7 +62,9 @@ def features(compared: Compared) -> tuple[float, float, str] | None:
 
     Chance: Dvoretzky-Kiefer-Wolfowitz with Massart's constant (1990), for all that is measured together.
     """
-    apart = {name: ks_distance(values, usual) for name, (values, usual) in compared.views.items() if len(values)}
+    apart = {
+        name: ks_distance(values, usual) for name, (values, usual) in compared.views.items() if len(values)
+    }
     if not apart:
         return None
     worst = max(apart, key=lambda name: apart[name])

@@ -42,8 +42,12 @@ def as_judged(path: Path, policy: Policy) -> Judged:
         content[arrays["rows"]] = arrays["keys"]
     columns = {}
     for name in policy.columns:
-        if name not in (held := [c for c in manifest.column_names if c not in {"id", "image", "label", "trusted"}]):
-            raise UsageError(f"{policy.source}: gate.columns: {path} keeps no column {name!r}; {nearest(name, held)}")
+        if name not in (
+            held := [c for c in manifest.column_names if c not in {"id", "image", "label", "trusted"}]
+        ):
+            raise UsageError(
+                f"{policy.source}: gate.columns: {path} keeps no column {name!r}; {nearest(name, held)}"
+            )
         columns[name] = text(manifest.column(name).to_numpy(zero_copy_only=False))
     state = run.state(findings.correctors[0])
     slack = State.load(state).settings.get("rate_slack", DEFAULT_SLACK) if state.exists() else DEFAULT_SLACK

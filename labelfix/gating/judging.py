@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -20,7 +21,9 @@ from labelfix.reporting.words import percent, plural
 WORST: tuple[Outcome, ...] = ("fail", "inconclusive", "warn", "pass")
 
 
-def judge(judged: Judged, policy: Policy, baseline: Baseline | None = None, today: date | None = None) -> Verdict:
+def judge(
+    judged: Judged, policy: Policy, baseline: Baseline | None = None, today: date | None = None
+) -> Verdict:
     """Check everything that the policy asks for; raises InconclusiveError where there is no row at all."""
     if not len(judged):
         raise InconclusiveError(f"{judged.source}: has no rows, so that there is nothing to judge")
@@ -52,7 +55,7 @@ def judge(judged: Judged, policy: Policy, baseline: Baseline | None = None, toda
         source=judged.source,
         reference=None if judged.compared is None else judged.compared.name,
         policy=policy.source,
-        confidence=policy.confidence,
+        confidence=policy.needed,
         rows=len(judged),
         scored=int(judged.scored.sum()),
         rate=rate,
@@ -68,7 +71,9 @@ def _advice(judged: Judged, usual: float) -> tuple[str, ...]:
     rows = len(judged.usual.suspicion)
     if judged.compared is None or rows >= 500:
         return ()
-    return (f"the reference has only {plural(rows, 'row')}: its rate of {percent(usual)} is itself uncertain",)
+    return (
+        f"the reference has only {plural(rows, 'row')}: its rate of {percent(usual)} is itself uncertain",
+    )
 
 
 def findings(judged: Judged, threshold: float) -> list[Finding]:
@@ -78,9 +83,9 @@ def findings(judged: Judged, threshold: float) -> list[Finding]:
     table = judged.findings.table.take(rows)
     columns = [text(table.column(name).to_numpy()) for name in ("image", "label", "suggested", "reason")]
     return [
-        Finding(int(row), str(judged.names[row]), *map(str, rest[:3]), float(judged.suspicion[row]), str(rest[3]),
-                content_of(judged, row), "found")
-        for row, *rest in zip(rows, *columns, strict=True)
+        Finding(int(row), str(judged.names[row]), str(image), str(label), str(suggested), float(judged.suspicion[row]),
+                str(reason), content_of(judged, row), "found")
+        for row, image, label, suggested, reason in zip(rows, *columns, strict=True)
     ]  # fmt: skip
 
 
@@ -109,9 +114,10 @@ def compare(
     told = []
     for one in found:
         named = Fingerprint.of(one)
-        state = "waived" if named in held else "unchanged" if named in baseline.findings else "new"
-        reason = held[named].reason if named in held else ""
-        told.append(Finding(**{**vars(one), "state": state, "waiver": reason}))
+        if named in held:
+            told.append(replace(one, state="waived", waiver=held[named].reason))
+        else:
+            told.append(replace(one, state="unchanged" if named in baseline.findings else "new"))
     present = set(map(str, judged.names))
     now = {Fingerprint.of(one) for one in found}
     gone = [one for one in baseline.findings if one not in now]
@@ -122,10 +128,10 @@ def compare(
         baseline.path, **count, fixed=fixed, absent=len(gone) - fixed, expired=tuple(sorted(late))
     )
     known = [*baseline.findings, *(w.fingerprint for w in baseline.waivers)]
-    remark = ()
+    remark: tuple[str, ...] = ()
     if known and not any(one.id in present for one in known):
+        held_rows = plural(len(known), "row")
         remark = (
-            f"{baseline.path}: none of its {plural(len(known), 'row')} is in {judged.source}; "
-            f"is it another manifest's?",
+            f"{baseline.path}: none of its {held_rows} is in {judged.source}; is it another manifest's?",
         )
     return told, comparison, remark

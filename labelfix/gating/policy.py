@@ -49,7 +49,8 @@ class Limits:
 
 
 WARN_BY_DEFAULT = {
-    "class_error_rate", "annotator_error_rate", "column_error_rate", "class_mix_drift", "feature_drift", "expired_waivers"
+    "class_error_rate", "annotator_error_rate", "column_error_rate", "class_mix_drift", "feature_drift",
+    "expired_waivers",
 }  # fmt: skip
 
 
@@ -59,8 +60,8 @@ class Policy(Limits):
 
     levels: dict[str, Level] = field(default_factory=dict)
     """`[levels]`: fail, warn or off by limit; what is not named has its default, see `level`."""
-    confidence: float = PRESETS["default"]
-    """`[gate] confidence`: a limit on an estimate is exceeded when that is more probable than this; or a preset's name."""
+    confidence: float | str = PRESETS["default"]
+    """`[gate] confidence`: exceeded is a limit on an estimate when that is more probable than this; or a preset."""
     min_rows: int = 50
     """`[gate] min_rows`: with fewer judged rows, rates are inconclusive."""
     min_rows_alone: int = 200
@@ -91,12 +92,21 @@ class Policy(Limits):
             self._number(f"gate.{name}", getattr(self, name), 0, 1)
         for name in ("min_rows", "min_rows_alone", "min_part_rows"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise UsageError(f"{self.source}: gate.{name} is {getattr(self, name)!r}, but must be a whole number from 1")
-        if not 0 < self.confidence < 1:
-            raise UsageError(f"{self.source}: gate.confidence is {self.confidence}, but must lie between 0 and 1")
+                raise UsageError(
+                    f"{self.source}: gate.{name} is {getattr(self, name)!r}, but must be a whole number from 1"
+                )
+        if not 0 < self.needed < 1:
+            raise UsageError(
+                f"{self.source}: gate.confidence is {self.confidence}, but must lie between 0 and 1"
+            )
         for name, level in self.levels.items():
-            if level not in {"fail", "warn", "off"}:
+            if level not in ("fail", "warn", "off"):  # it may be a list, which has no hash
                 raise UsageError(f"{self.source}: levels.{name} is {level!r}, but must be fail, warn or off")
+
+    @property
+    def needed(self) -> float:
+        """The confidence as a number."""
+        return float(self.confidence)
 
     def _number(self, name: str, value: Any, low: float, high: float | None) -> None:
         right = isinstance(value, int | float) and not isinstance(value, bool)
@@ -135,14 +145,28 @@ class Policy(Limits):
         chosen: dict[str, Any] = dict(found.get("gate", {}))
         columns = chosen.get("columns", [])
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-            raise UsageError(f'{path}: gate.columns is {columns!r}, but must be a list of names such as ["camera"]')
+            raise UsageError(
+                f'{path}: gate.columns is {columns!r}, but must be a list of names such as ["camera"]'
+            )
         chosen["columns"] = tuple(columns)
         levels = cast("dict[str, Level]", found.get("levels", {}))
         return cls(source=str(path), levels=levels, **found.get("limits", {}), **chosen)
 
 
-GATE = ("confidence", "min_rows", "min_rows_alone", "min_part_rows", "min_model_quality", "suspicion", "columns")
-TABLES = {"limits": [f.name for f in fields(Limits)], "levels": [f.name for f in fields(Limits)], "gate": list(GATE)}
+GATE = (
+    "confidence",
+    "min_rows",
+    "min_rows_alone",
+    "min_part_rows",
+    "min_model_quality",
+    "suspicion",
+    "columns",
+)
+TABLES = {
+    "limits": [f.name for f in fields(Limits)],
+    "levels": [f.name for f in fields(Limits)],
+    "gate": list(GATE),
+}
 """Tables of the file and their keys."""
 
 

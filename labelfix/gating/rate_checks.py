@@ -74,12 +74,14 @@ def rate_checks(judged: Judged, policy: Policy, found: Estimates) -> Iterator[Ch
         # Limits on the whole batch that do the same are corrected together.
         same = [one for one in wanted if policy.level(one[0], compares) == level]
         above = [rate.above(getattr(policy, name)) for name, rate, _ in same]
-        for (name, rate, what), p, exceeds in zip(same, above, holm(above, policy.confidence), strict=True):
+        for (name, rate, what), p, exceeds in zip(same, above, holm(above, policy.needed), strict=True):
             outcome, doubt = _outcome(found, level, exceeds), ""
             if exceeds and name == "error_rate_above_reference" and rate.above(0.0) < DISTINCT:
                 # Few rows or a weak model: no better than chance at telling the batch from the reference.
                 outcome = "inconclusive" if level == "fail" else outcome
-                doubt = "; but so few rows of the reference itself may show as much, so that nothing is proved"
+                doubt = (
+                    "; but so few rows of the reference itself may show as much, so that nothing is proved"
+                )
             yield _whole(name, rate, what, getattr(policy, name), p, outcome, found, doubt)
     yield from _parts(judged, policy, found)
 
@@ -99,7 +101,9 @@ def _whole(
     low, high = rate.interval()
     value = rate.middle
     points = name == "error_rate_above_reference"
-    said = f"{_points(value)} points ({_points(low)} to {_points(high)})" if points else _span(value, low, high)
+    said = (
+        f"{_points(value)} points ({_points(low)} to {_points(high)})" if points else _span(value, low, high)
+    )
     bound = f"{100 * limit:g} points" if points else percent(limit)
     message = f"{said}; above {bound} with probability {probability(p)}"
     if points:
@@ -144,7 +148,7 @@ def _judge_parts(
     above = [rate.above(limit) for rate in rates]
     parts = [
         Part(str(names[k]), int(rows[k]), rate.middle, *rate.interval(), p, exceeds)
-        for k, rate, p, exceeds in zip(enough, rates, above, holm(above, policy.confidence), strict=True)
+        for k, rate, p, exceeds in zip(enough, rates, above, holm(above, policy.needed), strict=True)
     ]
     return sorted(parts, key=lambda part: (-part.probability, -part.value, part.name)), few
 

@@ -1,14 +1,14 @@
-"""Error rates as distributions: how many labels of some rows are wrong, judged by how the reference's rows scored.
+"""Error rates as distributions: how many labels of some rows are wrong, by how the reference's rows scored.
 
-Suspicions of a batch are posteriors under the *reference's* error rate: their mean shrinks towards it, and so hides both
-a bad batch and a good one. But they hold the likelihood ratio of wrong and right, and with it the batch's own rate has
-a likelihood, as in the EM of Saerens, Latinne & Decaestecker (2002, §2.2), whose fixed point is its maximum. On the
-reference's own rows that maximum is their mean suspicion, whatever the calibration: what is off in level cancels when a
-batch is compared with the reference.
+Suspicions of a batch are posteriors under the *reference's* error rate: their mean shrinks towards it, and so hides
+both a bad batch and a good one. But they hold the likelihood ratio of wrong and right, and with it the batch's own
+rate has a likelihood, as in the EM of Saerens, Latinne & Decaestecker (2002, §2.2), whose fixed point is its maximum.
+On the reference's own rows that maximum is their mean suspicion, whatever the calibration: what is off in level
+cancels when a batch is compared with the reference.
 
-How far the level itself may be off is a shift of all log-odds, unknown and integrated over: as wide as meta-training saw
-on foreign data, or as far as rows whose truth somebody looked up allow. Rows are counted in bins of log-odds, so that
-the work does not grow with their number.
+How far the level itself may be off is a shift of all log-odds, unknown and integrated over: as wide as meta-training
+saw on foreign data, or as far as rows whose truth somebody looked up allow. Rows are counted in bins of log-odds, so
+that the work does not grow with their number.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _shift_to(grid: Numbers, share: Numbers, wanted: Numbers) -> Numbers:
         middle = (low + high) / 2
         below = (share * _sigmoid(grid[None] + middle[:, None])).sum(axis=1) < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2
+    return np.asarray((low + high) / 2)
 
 
 def _told(audited: Audited, shift: Numbers, z: Numbers) -> Numbers:
@@ -216,7 +216,9 @@ def _told(audited: Audited, shift: Numbers, z: Numbers) -> Numbers:
     fine = np.linspace(shift[0] - 3.0, shift[-1] + 3.0, 401)
     at = np.interp(fine, shift, z)  # in standard deviations of the prior; beyond its ends on straight lines
     at += np.where(fine < shift[0], (fine - shift[0]) * (z[1] - z[0]) / max(shift[1] - shift[0], 1e-6), 0.0)
-    at += np.where(fine > shift[-1], (fine - shift[-1]) * (z[-1] - z[-2]) / max(shift[-1] - shift[-2], 1e-6), 0.0)
+    at += np.where(
+        fine > shift[-1], (fine - shift[-1]) * (z[-1] - z[-2]) / max(shift[-1] - shift[-2], 1e-6), 0.0
+    )
     moved = log_odds()[None] + fine[:, None]
     told = -(at**2) / 2 + _log_sigmoid(moved) @ one[1] + _log_sigmoid(-moved) @ one[0]
     density = np.exp(told - told.max()) * np.gradient(at)

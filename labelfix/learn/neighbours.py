@@ -8,7 +8,7 @@ above 200k rows the vectors are held in half precision (256 bytes a row).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,10 @@ class Neighbours:
             shares[:, column] = np.einsum("nk,nk->n", weight, agrees)
             reliable_shares[:, column] = np.einsum("nk,nk->n", reliable, agrees)
         return shares, reliable_shares
+
+    def take(self, rows: NDArray[np.intp]) -> Neighbours:
+        """Return what is known of some of its rows; positions stay those among all training rows."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in HELD})
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""

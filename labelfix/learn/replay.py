@@ -129,7 +129,7 @@ class Replay:
         trusted."""
         margin = np.empty(len(self), np.float32)
         for at, blocks in self._scores(np.arange(len(self))):
-            margin[at] = np.mean([_mean_margin(scores, self.labels[at]) for scores in blocks], axis=0)
+            margin[at] = np.mean([mean_margin(scores, self.labels[at]) for scores in blocks], axis=0)
         believed = belief(margin)
         return believed if self.trusted is None else np.where(self.trusted, np.float32(1.0), believed)
 
@@ -237,7 +237,7 @@ def _entropy(recorded: Recording | None, at: NDArray[np.intp]) -> Floats | None:
     return None if recorded is None else recorded.entropy(at)
 
 
-def _mean_margin(scores: Floats, labels: Ints) -> Floats:
+def mean_margin(scores: Floats, labels: Ints) -> Floats:
     """Return the mean over epochs [n] by which `scores` [n, E, K] of the label exceed those of the best other class.
 
     Overwrites the label's scores. Logits and log-probabilities have the same margins.

@@ -7,7 +7,7 @@ for n rows against N: n × N × 128 multiply-adds for neighbours, exact, and one
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +17,8 @@ from labelfix.evidence import EvidenceChunk, LinearBase
 from labelfix.learn import neighbours, probe
 from labelfix.learn.neighbours import Neighbours, Projection
 from labelfix.learn.probe import Heads
-from labelfix.learn.replay import CHUNK_FLOATS, CHUNK_ROWS, likeliest, log_softmax
-from labelfix.trajectories import FLOOR, Floats, Ints, summarise
+from labelfix.learn.replay import CHUNK_FLOATS, CHUNK_ROWS, Replay, likeliest, log_softmax, mean_margin
+from labelfix.trajectories import FLOOR, Floats, Ints, belief, summarise
 
 if TYPE_CHECKING:
     from labelfix.learn.features import Features
@@ -48,7 +48,7 @@ class Known:
     component: Ints
     """[n] rows of one component (group or copies) share a fold."""
     reliability: Floats
-    """[n] how far the heads believe each label, 0 … 1."""
+    """[F, n] how far the head that judges a fold believes each label, 0 … 1."""
     around: Floats
     """[n] distance that is usual around each row, for the rule that says what is a copy."""
     vectors: NDArray[np.int8]
@@ -79,13 +79,6 @@ class Met:
     copy_of: NDArray[np.int64]
     """[n] a training row that shows the same thing; -1 = none."""
 
-    def take(self, rows: NDArray[np.intp]) -> Met:
-        """Return where some of the rows stand."""
-        of_row = ("index", "similarity", "component", "copies", "outlier", "vectors")
-        some = {name: getattr(self.neighbours, name)[rows] for name in of_row}
-        found = replace(self.neighbours, **some)
-        return Met(self.folds[rows], found, self.copy_of[rows])
-
 
 @dataclass(eq=False)
 class Unseen:
@@ -103,10 +96,16 @@ class Unseen:
     """Share of training done at each recorded epoch, by block."""
     features: Features | None = None
     """By manifest position."""
-    known: Known | None = None
-    """None where only probabilities are given."""
-    met: Met | None = None
-    """Of the same n rows, likewise."""
+    heads: Heads | None = None
+    """Of the reference; None where only probabilities are given, as are the next four."""
+    folds: Ints | None = None
+    """[n] whose head judges each row."""
+    neighbours: Neighbours | None = None
+    """[n] training rows that vote on each."""
+    voters: Ints | None = None
+    """[m] labels of the training rows."""
+    reliability: Floats | None = None
+    """[F, m] how far the head that judges a fold believes each of them."""
     given: NDArray[np.floating] | None = None
     """[N, K] the user's own probabilities, by manifest position."""
     base: LinearBase | None = None
@@ -121,7 +120,7 @@ class Unseen:
     def present(self) -> frozenset[str]:
         """Kinds of evidence that are there."""
         kinds = {"trajectories", "out_of_fold"}
-        return frozenset(kinds | ({"neighbours"} if self.met is not None else set()))
+        return frozenset(kinds | ({"neighbours"} if self.neighbours is not None else set()))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -134,42 +133,69 @@ class Unseen:
     def chunks(self) -> Iterator[EvidenceChunk]:
         """Yield all rows, fold by fold."""
         size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (self.epochs * self.classes)))
-        if self.known is None or self.met is None:
+        if self.heads is None or self.folds is None or self.features is None:
             assert self.given is not None
             for start in range(0, len(self), size):
                 at = np.arange(start, min(start + size, len(self)))
                 p = self.given[self.rows[at]].astype(np.float32)
-                yield self._chunk(at, np.log(np.maximum(p, np.exp(FLOOR)))[:, None, :], p)
+                yield self._chunk(at, np.log(np.maximum(p, np.exp(FLOOR)))[:, None, :], p, 0)
             return
-        assert self.features is not None
-        for fold in np.unique(self.met.folds):
-            weight, bias = self.known.heads.out_of_fold(int(fold))
-            members = np.flatnonzero(self.met.folds == fold)
+        for fold in np.unique(self.folds):
+            weight, bias = self.heads.out_of_fold(int(fold))
+            members = np.flatnonzero(self.folds == fold)
             for start in range(0, len(members), size):
                 at = members[start : start + size]
                 x = self.features.take(self.rows[at]).astype(np.float32)
                 log_p = log_softmax((x @ weight + bias).reshape(len(at), -1, self.classes))
-                yield self._chunk(at, log_p, np.exp(log_p[:, -1]))
+                yield self._chunk(at, log_p, np.exp(log_p[:, -1]), int(fold))
 
-    def _chunk(self, at: NDArray[np.intp], log_p: Floats, p: Floats) -> EvidenceChunk:
-        labels, voters = self.labels[at], None
-        if self.known is not None and self.met is not None:
-            index = self.met.neighbours.index[at]
-            voters = np.where(index >= 0, self.known.labels[index], -1)
-        candidates = likeliest(labels, np.exp(log_p).mean(axis=1), voters)
+    def _chunk(self, at: NDArray[np.intp], log_p: Floats, p: Floats, fold: int) -> EvidenceChunk:
+        labels, named = self.labels[at], None
+        if self.neighbours is not None and self.voters is not None:
+            index = self.neighbours.index[at]
+            named = np.where(index >= 0, self.voters[index], -1)
+        candidates = likeliest(labels, np.exp(log_p).mean(axis=1), named)
         votes = reliable = None
-        if self.known is not None and self.met is not None:
-            trust = self.known.labels, self.known.reliability
-            votes, reliable = self.met.neighbours.votes(*trust, at, candidates)
+        if self.neighbours is not None and self.voters is not None and self.reliability is not None:
+            votes, reliable = self.neighbours.votes(self.voters, self.reliability[fold], at, candidates)
         block = summarise(log_p, candidates)
-        return EvidenceChunk(
-            self.rows[at], labels, self.classes, candidates, None, block, p, votes, reliable
-        )
+        return EvidenceChunk(self.rows[at], labels, self.classes, candidates, None, block, p, votes, reliable)
 
 
-def surroundings(
-    found: Neighbours, features: Features, rows: NDArray[np.intp]
-) -> tuple[Floats, float]:
+def blind_reliability(
+    heads: Heads, features: Features, rows: NDArray[np.intp], labels: Ints, trusted: NDArray[np.bool_] | None
+) -> Floats:
+    """Return how far the head that judges each fold believes the labels of training rows [F, n], 0 … 1.
+
+    A row's neighbours must not be believed by a head that saw the row's own label, or training rows would look better
+    supported than unseen ones. A trusted label is believed.
+    """
+    believed, K = np.empty((heads.folds, len(rows)), np.float32), heads.classes
+    size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (heads.epochs * K)))
+    for fold in range(heads.folds):
+        weight, bias = heads.out_of_fold(fold)
+        for start in range(0, len(rows), size):
+            at = slice(start, start + size)
+            scores = (features.take(rows[at]).astype(np.float32) @ weight + bias).reshape(-1, heads.epochs, K)
+            believed[fold, at] = belief(mean_margin(scores, labels[at]))
+    return believed if trusted is None else np.where(trusted, np.float32(1.0), believed)
+
+
+def as_if_unseen(evidence: Replay, reliability: Floats | None, count: int) -> tuple[Unseen, NDArray[np.intp]]:
+    """Return at most `count` training rows as unseen ones, and their positions, evenly spaced by content hash."""
+    picked = np.unique(np.linspace(0, len(evidence) - 1, min(count, len(evidence))).astype(np.intp))
+    rows, labels = evidence.rows[picked].astype(np.int64), evidence.labels[picked]
+    named = rows, labels, evidence.classes, evidence.fitted_on, evidence.progress
+    if evidence.heads is None or evidence.folds is None or evidence.neighbours is None:
+        return Unseen(*named, given=evidence.given), picked
+    near = evidence.neighbours.take(picked)
+    seen = Unseen(
+        *named, evidence.features, evidence.heads, evidence.folds[picked], near, evidence.labels, reliability
+    )
+    return seen, picked
+
+
+def surroundings(found: Neighbours, features: Features, rows: NDArray[np.intp]) -> tuple[Floats, float]:
     """Return what is usual among training rows [n], the rows of `features` that `found` is about.
 
     Quantiles [D, Q] of the leading projected directions, and the fence beyond which a distance is an outlier's.
@@ -224,9 +250,11 @@ def _joined(one: Pairs, other: Pairs) -> Pairs:
 
 def _folds(known: Known, of_row: Ints, of_part: Ints, keys: Keys, groups: Keys) -> Ints:
     """Return the fold of each row; -1 where it is tied to training rows of several folds."""
-    grouped = groups.any(axis=1)
-    alone = np.arange(len(keys), dtype=np.int32)
-    named = probe.assign_folds(alone, np.where(grouped[:, None], groups, keys), known.heads.folds)
+    alone, names = (
+        np.arange(len(keys), dtype=np.int32),
+        np.where(groups.any(axis=1, keepdims=True), groups, keys),
+    )
+    named = probe.assign_folds(alone, names, known.heads.folds)
     networks = int(max(of_row.max(initial=-1), of_part.max(initial=-1))) + 1
     low, high = np.full(networks, known.heads.folds), np.full(networks, -1)
     network = of_part[known.component]
@@ -252,9 +280,7 @@ def _search(known: Known, vectors: Floats, k: int) -> tuple[Floats, NDArray[np.i
     return best, found
 
 
-def _copies_of_known(
-    known: Known, similarity: Floats, index: NDArray[np.int64], width: int
-) -> Pairs:
+def _copies_of_known(known: Known, similarity: Floats, index: NDArray[np.int64], width: int) -> Pairs:
     if width < neighbours.NARROW:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     distance = 1.0 - similarity

@@ -11,11 +11,13 @@ SUMMARY_BYTES = 1_000_000
 """A summary over 1,024 KiB is dropped whole."""
 
 
-def annotations(verdict: Verdict) -> str:
+def commands(verdict: Verdict) -> str:
     """Return workflow commands: failed checks are errors; warnings and findings are warnings, by suspicion."""
     where = told.location(verdict)
     errors = [c for c in verdict.checks if c.outcome in {"fail", "inconclusive"}]
-    warnings = [_command("warning", c.message, where, 1, c.name) for c in verdict.checks if c.outcome == "warn"]
+    warnings = [
+        _command("warning", c.message, where, 1, c.name) for c in verdict.checks if c.outcome == "warn"
+    ]
     open_ = [finding for finding in verdict.findings if finding.state != "waived"]
     left = max(MOST - len(warnings), 0)
     for finding in open_[:left]:

@@ -31,15 +31,18 @@ def render(verdict: Verdict, top: int = 1000) -> str:
         f"<td>{verdict.lines.get(f.row, '')}</td><td>{f.state}</td><td>{_safe(f.waiver or f.reason)}</td></tr>"
         for f in shown
     )
-    head = "".join(f"<th>{name}</th>" for name in ("suspicion", "given", "suggested", "id", "line", "state", "reason"))
+    head = "".join(
+        f"<th>{name}</th>" for name in ("suspicion", "given", "suggested", "id", "line", "state", "reason")
+    )
     table = f"<h2>Suspicious labels</h2><table><tr>{head}</tr>{rows}</table>" if shown else ""
     cut = told.cut(len(shown), len(verdict.findings))
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>labelfix gate: {told.OUTCOME[verdict.outcome]}</title><style>{STYLE}</style></head><body>"
         f'<h1 class="{verdict.outcome}">{_safe(told.headline(verdict))}</h1><ul>{facts}</ul>'
-        f"<table><tr><th>result</th><th>check</th><th></th></tr>{checks}</table>{table}<p>{_safe(cut) if cut else ''}</p>"
-        "</body></html>\n"
+        f"<table><tr><th>result</th><th>check</th><th></th></tr>{checks}</table>{table}"
+        f"<p>{_safe(cut) if cut else ''}</p></body></html>\n"
     )
 
 

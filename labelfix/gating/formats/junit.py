@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from labelfix.gating.formats import told
 from labelfix.gating.verdict import Check, Verdict
@@ -13,31 +13,37 @@ from labelfix.reporting.words import visible
 def render(verdict: Verdict, now: datetime | None = None) -> str:
     """Return the document: a failed check is a failure, an inconclusive one an error, a warning passes and says so."""
     count = {name: sum(check.outcome == name for check in verdict.checks) for name in told.OUTCOME}
-    totals = {"tests": str(len(verdict.checks)), "failures": str(count["fail"]), "errors": str(count["inconclusive"])}
-    root = ElementTree.Element("testsuites", {"name": "labelfix gate", **totals})
+    totals = {
+        "tests": str(len(verdict.checks)),
+        "failures": str(count["fail"]),
+        "errors": str(count["inconclusive"]),
+    }
+    root = ET.Element("testsuites", {"name": "labelfix gate", **totals})
     when = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S")
-    suite = ElementTree.SubElement(
-        root, "testsuite", {"name": _legal(told.headline(verdict)), **totals, "skipped": "0", "time": "0", "timestamp": when}
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        {"name": _legal(told.headline(verdict)), **totals, "skipped": "0", "time": "0", "timestamp": when},
     )
     for check in verdict.checks:
         _case(suite, verdict, check)
-    said = ElementTree.SubElement(suite, "system-out")
+    said = ET.SubElement(suite, "system-out")
     said.text = _legal("\n".join([*told.facts(verdict), *verdict.notes]))
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(suite: ElementTree.Element, verdict: Verdict, check: Check) -> None:
+def _case(suite: ET.Element, verdict: Verdict, check: Check) -> None:
     named = {"classname": "labelfix.gate", "name": _legal(check.name), "time": "0"}
-    case = ElementTree.SubElement(suite, "testcase", named)
+    case = ET.SubElement(suite, "testcase", named)
     message = _legal(check.message)
     if check.outcome in {"fail", "inconclusive"}:
         tag = "failure" if check.outcome == "fail" else "error"
-        body = ElementTree.SubElement(case, tag, {"message": message, "type": check.outcome})
+        body = ET.SubElement(case, tag, {"message": message, "type": check.outcome})
         held = {finding.row: finding for finding in verdict.findings}
         body.text = _legal("\n".join([message, *(told.described(held[r]) for r in check.rows if r in held)]))
     else:
-        said = ElementTree.SubElement(case, "system-out")
+        said = ET.SubElement(case, "system-out")
         said.text = f"warning: {message}" if check.outcome == "warn" else message
 
 

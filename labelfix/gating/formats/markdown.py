@@ -13,7 +13,10 @@ def render(verdict: Verdict, top: int = 200) -> str:
     """Return the document with at most `top` findings; what is cut is said."""
     blocks = [
         f"# {SIGN[verdict.outcome]} labelfix gate: {told.OUTCOME[verdict.outcome]}",
-        "\n".join(f"- {escape(line, 2000)}" for line in (told.headline(verdict), *told.facts(verdict), *verdict.notes)),
+        "\n".join(
+            f"- {escape(line, 2000)}"
+            for line in (told.headline(verdict), *told.facts(verdict), *verdict.notes)
+        ),
         _table(
             ["", "check", "result"],
             [[SIGN[c.outcome], escape(c.name), escape(c.message, 2000)] for c in verdict.checks],

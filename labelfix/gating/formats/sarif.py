@@ -1,4 +1,4 @@
-"""The verdict as SARIF 2.1.0, for code-scanning pages: a result for each finding, and for each check that is not passed.
+"""The verdict as SARIF 2.1.0, for code-scanning pages: a result for each finding and each check not passed.
 
 A result points at the row's line in a text manifest; for other manifests at its line in a JSON sidecar that is written
 beside the SARIF file.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
-from labelfix import __version__
 from labelfix.gating.formats import told
 from labelfix.gating.verdict import Check, Finding, Verdict
 
@@ -24,7 +24,7 @@ LEVEL = {"fail": "error", "inconclusive": "error", "warn": "warning"}
 
 def render(verdict: Verdict, sidecar: str | None) -> str:
     """Return the document; `sidecar` is the path of the JSON lines that rows are found in, None for a text manifest."""
-    wanting = [check for check in verdict.checks if check.outcome != "pass"]
+    wanting, made_by = [check for check in verdict.checks if check.outcome != "pass"], version("labelfix")
     shown = verdict.findings[: MOST - len(wanting)]
     rules: list[dict[str, Any]] = [_rule(RULE, "A label that is probably wrong")]
     rules += [_rule(name, title) for name, title in {c.name: c.title for c in wanting}.items()]
@@ -38,7 +38,14 @@ def render(verdict: Verdict, sidecar: str | None) -> str:
         said.append(cut)
     notes = [{"level": "note", "message": {"text": text}} for text in said]
     run = {
-        "tool": {"driver": {"name": "labelfix", "version": __version__, "semanticVersion": __version__, "rules": rules}},
+        "tool": {
+            "driver": {
+                "name": "labelfix",
+                "version": made_by,
+                "semanticVersion": made_by,
+                "rules": rules,
+            }
+        },
         "invocations": [
             {"executionSuccessful": True, "exitCode": verdict.exit_code, "toolExecutionNotifications": notes}
         ],
@@ -66,7 +73,9 @@ def _of_check(check: Check, uri: str) -> dict[str, Any]:
 
 
 def _of_finding(finding: Finding, uri: str, line: int) -> dict[str, Any]:
-    result = _result(RULE, "note" if finding.state == "waived" else "warning", told.described(finding), uri, line)
+    result = _result(
+        RULE, "note" if finding.state == "waived" else "warning", told.described(finding), uri, line
+    )
     result["rank"] = round(100 * finding.suspicion, 2)
     result["partialFingerprints"] = {"labelfix/v1": f"{finding.id}:{finding.content}:{finding.label}"}
     if finding.state in {"new", "unchanged"}:
@@ -79,7 +88,12 @@ def _of_finding(finding: Finding, uri: str, line: int) -> dict[str, Any]:
 
 def _result(rule: str, level: str, text: str, uri: str, line: int) -> dict[str, Any]:
     place = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
-    return {"ruleId": rule, "level": level, "message": {"text": text}, "locations": [{"physicalLocation": place}]}
+    return {
+        "ruleId": rule,
+        "level": level,
+        "message": {"text": text},
+        "locations": [{"physicalLocation": place}],
+    }
 
 
 def _uri(path: str) -> str:

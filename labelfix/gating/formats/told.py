@@ -53,13 +53,15 @@ def cut(shown: int, of: int, where: str = "") -> str:
 
 def described(finding: Finding) -> str:
     """One sentence of a finding."""
-    state = {"new": "new; ", "unchanged": "in the baseline; ", "waived": f"waived ({finding.waiver}); ", "found": ""}
+    state = {
+        "new": "new; ",
+        "unchanged": "in the baseline; ",
+        "waived": f"waived ({finding.waiver}); ",
+        "found": "",
+    }
     why = f"; {finding.reason}" if finding.reason else ""
-    return (
-        f"{finding.id}: labelled {finding.label!r}, probably wrong (suspicion {finding.suspicion:.2f}); {finding.suggested!r} "
-        f"comes closest; {state[finding.state]}".rstrip("; ")
-        + why
-    )
+    said = f"{finding.id}: labelled {finding.label!r}, probably wrong (suspicion {finding.suspicion:.2f})"
+    return f"{said}; {state[finding.state]}{finding.suggested!r} comes closest{why}"
 
 
 def location(verdict: Verdict) -> str:
