@@ -28,7 +28,17 @@ def finding(row: int, name: str = "r", state: str = "new", suspicion: float = 0.
 def verdict(findings: tuple[Finding, ...], source: str = "batch.csv", lines: bool = True) -> Verdict:
     part = Part("cat", 50, 0.3, 0.2, 0.4, 0.99, True)
     checks = (
-        Check("error_rate_above_reference", "wrong labels", "fail", f"+8 points {NASTY}", 0.03, 0.08, 0.05, 0.1, 0.99),
+        Check(
+            "error_rate_above_reference",
+            "wrong labels",
+            "fail",
+            f"+8 points {NASTY}",
+            0.03,
+            0.08,
+            0.05,
+            0.1,
+            0.99,
+        ),
         Check("class_error_rate", "by class", "warn", "cat 30 %", 0.2, 0.3, 0.2, 0.4, 0.99, (), (part,)),
         Check("new_findings", "new", "fail", "2 findings", 0, 2, rows=(0, 1)),
         Check("unreadable_rate", "unreadable", "pass", "none", 0.01, 0.0),
@@ -73,12 +83,16 @@ def test_junit_keeps_to_its_schema_and_has_a_case_for_each_check(junit_schema, o
 
 def test_the_schema_would_notice_what_is_no_junit(junit_schema):
     with pytest.raises(xmlschema.XMLSchemaException):
-        junit_schema.validate(junit.render(SOME).replace("<testcase", "<case").replace("</testcase", "</case"))
+        junit_schema.validate(
+            junit.render(SOME).replace("<testcase", "<case").replace("</testcase", "</case")
+        )
 
 
 @pytest.mark.parametrize("one", EVERY)
 def test_sarif_keeps_to_its_schema(sarif_schema, one):
-    jsonschema.validate(json.loads(sarif.render(one, None if one.lines else "out/x.sarif.rows.jsonl")), sarif_schema)
+    jsonschema.validate(
+        json.loads(sarif.render(one, None if one.lines else "out/x.sarif.rows.jsonl")), sarif_schema
+    )
 
 
 def test_the_schema_would_notice_what_is_no_sarif(sarif_schema):
@@ -132,7 +146,15 @@ def parsed(text: str) -> list[tuple[str, dict[str, str], str]]:
 
 def test_annotations_are_read_back_as_they_were_meant():
     found = parsed(github.commands(SOME))
-    assert [kind for kind, _, _ in found] == ["error", "error", "error", "warning", "warning", "warning", "notice"]
+    assert [kind for kind, _, _ in found] == [
+        "error",
+        "error",
+        "error",
+        "warning",
+        "warning",
+        "warning",
+        "notice",
+    ]
     assert found[0][2] == f"+8 points {NASTY}"
     assert found[4][1] == {"file": "batch.csv", "line": "2", "title": "probably a wrong label"}
     assert NASTY in found[4][2]
@@ -157,7 +179,9 @@ def test_markdown_and_html_show_names_as_they_are_and_nothing_more():
     assert "<b>" not in document
     assert "\x1b" not in page + document
     assert "@team" not in document
-    assert all(line.count("|") - line.count("\\|") == 8 for line in document.splitlines() if "cat | dog" in line)
+    assert all(
+        line.count("|") - line.count("\\|") == 8 for line in document.splitlines() if "cat | dog" in line
+    )
     assert "1 new, 1 unchanged, 1 waived, 2 fixed, 3 not in this batch" in page
 
 
