@@ -55,9 +55,7 @@ class Split:
     usual: Usual
     """What the gate knows of the reference."""
     true: Usual
-    """The same with true posteriors: the share of wrong labels among the reference's rows with such a score."""
-    truth_rows: Wrong
-    """[m] which of the reference's rows are wrong."""
+    """The same with true posteriors: the share of wrong labels among all rows with such a score."""
     posterior: NDArray[np.float32]
     """[n] true posteriors of the unseen rows."""
     flags: float
@@ -129,14 +127,11 @@ def make(data: DataSet, column: str, seed: int) -> Split:
     of_half = np.array([place[name] for name in reference.ids[usual.rows]], np.intp)
     known = (manifest.labels != truth)[half]
     flags = float(findings.column("cleanlab.is_issue").mean())
-    curve = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(
-        usual.suspicion, known[of_half]
-    )
+    curve = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip")
+    curve.fit(np.r_[usual.suspicion, judged.suspicion[~lost]], np.r_[known[of_half], wrong[~lost]])
     true = replace(judged.usual, suspicion=curve.predict(usual.suspicion).astype(np.float32), slack=0.0)
     posterior = curve.predict(judged.suspicion).astype(np.float32)
-    return Split(
-        judged.usual, true, known[of_half], posterior, flags, float(known.mean()), judged, wrong, ~lost
-    )
+    return Split(judged.usual, true, posterior, flags, float(known.mean()), judged, wrong, ~lost)
 
 
 def labels_of(data: DataSet, column: str, seed: int) -> tuple[Manifest, NDArray[np.int32]]:

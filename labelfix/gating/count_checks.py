@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from labelfix.gating.judged import Judged
+from labelfix.gating.judged import Judged, numbers
 from labelfix.gating.policy import Policy
 from labelfix.gating.verdict import Check, Comparison
 from labelfix.reporting.words import percent, plural, visible
@@ -55,11 +54,11 @@ def count_checks(
 def conflicts(judged: Judged) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows that have a copy with another label: in the batch, and in the reference."""
     table = judged.findings.table
-    group = table.column("duplicate_group").fill_null(-1).to_numpy()
+    group = np.nan_to_num(numbers(table, "duplicate_group"), nan=-1.0)
     rows = np.flatnonzero((group >= 0) & (judged.labels != ""))
     within = rows[:0]
     if len(rows):
-        code = pa.array(judged.labels[rows], pa.string()).dictionary_encode().indices.to_numpy()
+        _, code = np.unique(judged.labels[rows].astype(str), return_inverse=True)
         _, of = np.unique(group[rows], return_inverse=True)
         low, high = np.full(of.max() + 1, len(rows)), np.full(of.max() + 1, -1)
         np.minimum.at(low, of, code)

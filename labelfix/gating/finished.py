@@ -9,7 +9,7 @@ import numpy as np
 from labelfix.arrayfile import load_arrays
 from labelfix.errors import InputError, UsageError, nearest
 from labelfix.findings import Findings, State
-from labelfix.gating.judged import Judged, Usual, text
+from labelfix.gating.judged import Judged, Usual, numbers, texts
 from labelfix.gating.policy import Policy
 from labelfix.rundir import RunDir
 
@@ -31,11 +31,12 @@ def as_judged(path: Path, policy: Policy) -> Judged:
     if not record.get("finished"):
         raise InputError(f"{path}: its scan did not finish; finish it with --resume")
     findings = Findings.read(run.findings)
-    manifest = pq.read_table(run.manifest)
+    with pq.ParquetFile(run.manifest) as file:  # lighter than read_table, which imports the dataset module
+        manifest = file.read()
     N = len(findings)
     trusted = np.zeros(N, bool)
     if "trusted" in manifest.column_names:
-        trusted = manifest.column("trusted").to_numpy().astype(bool)
+        trusted = numbers(manifest, "trusted") > 0
     content = np.zeros((N, 16), np.uint8)
     if run.unseen.exists():
         arrays, _ = load_arrays(run.unseen, "unseen scores", ("rows", "keys"))
@@ -48,10 +49,10 @@ def as_judged(path: Path, policy: Policy) -> Judged:
             raise UsageError(
                 f"{policy.source}: gate.columns: {path} keeps no column {name!r}; {nearest(name, held)}"
             )
-        columns[name] = text(manifest.column(name).to_numpy(zero_copy_only=False))
+        columns[name] = texts(manifest, name)
     state = run.state(findings.correctors[0])
     slack = State.load(state).settings.get("rate_slack", DEFAULT_SLACK) if state.exists() else DEFAULT_SLACK
-    scored = findings.column("status") == "scored"
-    suspicion = findings.column("suspicion")[scored & ~trusted].astype(np.float32)
+    scored = texts(findings.table, "status") == "scored"
+    suspicion = numbers(findings.table, "suspicion")[scored & ~trusted].astype(np.float32)
     usual = Usual(suspicion, int((scored & trusted).sum()), float(slack))
     return Judged(findings, str(path), usual, trusted, content, columns=columns)

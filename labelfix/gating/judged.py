@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from labelfix.findings import Findings
@@ -83,22 +84,22 @@ class Judged:
     @cached_property
     def status(self) -> NDArray[Any]:
         """[N]"""
-        return self.findings.column("status").astype(str)
+        return texts(self.findings.table, "status").astype(str)
 
     @cached_property
     def suspicion(self) -> NDArray[np.float64]:
         """[N] 0 where a row was not judged."""
-        return np.nan_to_num(self.findings.column("suspicion").astype(np.float64))
+        return np.nan_to_num(numbers(self.findings.table, "suspicion"))
 
     @cached_property
     def labels(self) -> NDArray[np.object_]:
         """[N] text; "" without one."""
-        return text(self.findings.column("label"))
+        return texts(self.findings.table, "label")
 
     @cached_property
     def names(self) -> NDArray[np.object_]:
         """[N] what a row is called: its id, with its annotator where a row is one answer."""
-        ids = text(self.findings.column("id"))
+        ids = texts(self.findings.table, "id")
         if self.annotators is None:
             return ids
         return np.array([f"{i} ({a})" if a else i for i, a in zip(ids, self.annotators, strict=True)], object)
@@ -108,9 +109,14 @@ class Judged:
         """[N] text; "" where none is named."""
         if "annotator" not in self.findings.table.column_names:
             return None
-        return text(self.findings.column("annotator"))
+        return texts(self.findings.table, "annotator")
 
 
-def text(values: NDArray[Any]) -> NDArray[np.object_]:
-    """Return text [n] with "" for what is missing."""
-    return np.array(["" if value is None else str(value) for value in values], object)
+def texts(table: pa.Table, name: str) -> NDArray[np.object_]:
+    """Return a column of text [N] with "" for what is missing. (Arrow's own conversion would import pandas.)"""
+    return np.array(["" if value is None else value for value in table.column(name).to_pylist()], object)
+
+
+def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Return a column of numbers [N] with NaN for what is missing."""
+    return np.array(table.column(name).to_pylist(), np.float64)

@@ -12,7 +12,7 @@ from labelfix.errors import InconclusiveError
 from labelfix.gating.baseline import Baseline, Fingerprint
 from labelfix.gating.count_checks import count_checks
 from labelfix.gating.drift import drift_checks
-from labelfix.gating.judged import Judged, text
+from labelfix.gating.judged import Judged, texts
 from labelfix.gating.policy import Policy
 from labelfix.gating.rate_checks import estimate, rate_checks
 from labelfix.gating.verdict import Comparison, Finding, Outcome, Verdict
@@ -80,8 +80,7 @@ def findings(judged: Judged, threshold: float) -> list[Finding]:
     """Return the rows that are probably labelled wrongly, the most suspicious first."""
     rows = np.flatnonzero(judged.scored & ~judged.trusted & (judged.suspicion >= threshold))
     rows = rows[np.argsort(-judged.suspicion[rows], kind="stable")]
-    table = judged.findings.table.take(rows)
-    columns = [text(table.column(name).to_numpy()) for name in ("image", "label", "suggested", "reason")]
+    columns = [texts(judged.findings.table, name)[rows] for name in ("image", "label", "suggested", "reason")]
     return [
         Finding(int(row), str(judged.names[row]), str(image), str(label), str(suggested), float(judged.suspicion[row]),
                 str(reason), content_of(judged, row), "found")

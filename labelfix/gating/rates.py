@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 
 EDGE, BINS = 15.0, 300
 """Log-odds are binned from −EDGE to EDGE."""
-NODES = 9
+NODES = 7
 """Values of the shift that stand for its distribution."""
-POINTS = 256
+POINTS = 64
 """Values of the rate that stand for its distribution."""
 SMALL = 0.02
 """Added to rates before their logarithms are compared (`tmlc.calibrate`)."""
+TYPICAL = 0.1
+"""Rate at which the quality of a model is stated, so that it does not depend on how clean the reference is."""
 PRIOR_ROWS = 20.0
 """A part of a batch is first thought of as like the whole, as firmly as so many rows would say."""
 
@@ -106,7 +108,7 @@ class Scale:
     judged: float
     """Share of the reference's rows that are not known to be right."""
     quality: float
-    """What a score says about the error rate, as a share of what the truth would say, 0 … 1: Fisher's information."""
+    """What a score says about an error rate of `TYPICAL`, as a share of what the truth would say, 0 … 1."""
 
     @classmethod
     def fit(cls, counts: Numbers, sure: float, slack: float, audited: Audited | None = None) -> Self:
@@ -129,8 +131,8 @@ class Scale:
         slope = (ratio - 1.0) / (1.0 + rate[:, None] * (ratio - 1.0))
         information = (counts * slope**2).sum(axis=1)
         chance = 1.0 / np.sqrt(np.maximum(information, 1e-9))
-        quality = (information * rate * (1.0 - rate) / n)[len(shift) // 2]
-        return cls(weight / weight.sum(), shift, rate, chance, float(n / (n + sure)), float(quality))
+        quality = _quality(counts / n, ratio[len(shift) // 2], rate[len(shift) // 2])
+        return cls(weight / weight.sum(), shift, rate, chance, float(n / (n + sure)), quality)
 
     @property
     def middle(self) -> float:
@@ -142,19 +144,23 @@ class Scale:
 
         `sure` further rows are known to be right. `like` is the rate of the whole that these rows are a part of.
         """
-        grid, n = log_odds(), counts.sum()
+        n, used = counts.sum(), counts > 0
+        some, grid = counts[used], log_odds()[used]
         everything = max(n + sure, 1.0)
-        points = _points()
         weights, means, deviations, above = [], [], [], []
         for s in range(len(self.shift)):
             ratio = _ratio(grid, self.shift[s : s + 1], self.rate[s : s + 1])[0]
-            mixed = 1.0 + points[:, None] * (ratio[None] - 1.0)  # [G, BINS]
-            told = (counts * np.log(mixed)).sum(axis=1) + self._prior(points, like)
+            # Twice: where many rows say much, all of the probability lies between two of the first points.
+            points = _sigmoid(np.linspace(-9.0, 9.0, POINTS))
+            points = _around(points, _told_by(some, ratio, points, like))
+            told = _told_by(some, ratio, points, like)
             density = np.exp(told - told.max()) * np.gradient(points)
             density /= density.sum()
-            wrong = points[:, None] * ratio[None] / mixed  # posterior of each bin's rows at each rate
-            mean = (counts * wrong).sum(axis=1) / everything
-            spread = np.sqrt((counts * wrong * (1.0 - wrong)).sum(axis=1)) / everything
+            wrong = (
+                points[:, None] * ratio / (1.0 + points[:, None] * (ratio - 1.0))
+            )  # posterior, by rate and bin
+            mean = wrong @ some / everything
+            spread = np.sqrt((wrong * (1.0 - wrong)) @ some) / everything
             kept = density > 1e-6
             weights.append(self.weight[s] * density[kept])
             means.append(mean[kept])
@@ -165,14 +171,6 @@ class Scale:
         weight /= weight.sum()
         own = Rate(weight, np.concatenate(means), np.concatenate(deviations))
         return own, Rate(weight, *(np.concatenate(parts) for parts in zip(*above, strict=True)))
-
-    @staticmethod
-    def _prior(points: Numbers, like: Rate | None) -> Numbers:
-        if like is None:
-            return np.zeros(len(points))
-        centre = min(max(like.middle, 1e-3), 1.0 - 1e-3)
-        a, b = PRIOR_ROWS * centre, PRIOR_ROWS * (1.0 - centre)
-        return np.asarray(a * np.log(points) + b * np.log1p(-points))
 
 
 def holm(above: list[float], confidence: float) -> list[bool]:
@@ -186,9 +184,21 @@ def holm(above: list[float], confidence: float) -> list[bool]:
     return exceeded
 
 
-def _points() -> Numbers:
-    """Rates [POINTS], denser near 0 and 1."""
-    return np.asarray(_sigmoid(np.linspace(-8.0, 8.0, POINTS)))
+def _told_by(counts: Numbers, ratio: Numbers, points: Numbers, like: Rate | None) -> Numbers:
+    """Return the log-likelihood [G] of each rate, with what is thought of a part of a whole."""
+    told = np.log1p(points[:, None] * (ratio - 1.0)) @ counts
+    if like is not None:
+        centre = min(max(like.middle, 1e-3), 1.0 - 1e-3)
+        told = told + PRIOR_ROWS * (centre * np.log(points) + (1.0 - centre) * np.log1p(-points))
+    return np.asarray(told)
+
+
+def _around(points: Numbers, told: Numbers) -> Numbers:
+    """Return points [G] that cover all but the least of the probability, evenly in log-odds."""
+    likely = np.flatnonzero(told > told.max() - 20.0)
+    low, high = max(likely[0] - 1, 0), min(likely[-1] + 1, len(points) - 1)
+    ends = np.log(points[[low, high]]) - np.log1p(-points[[low, high]])
+    return _sigmoid(np.linspace(ends[0], ends[1], len(points)))
 
 
 def _ratio(grid: Numbers, shift: Numbers, rate: Numbers) -> Numbers:
@@ -205,6 +215,15 @@ def _shift_to(grid: Numbers, share: Numbers, wanted: Numbers) -> Numbers:
         below = (share * _sigmoid(grid[None] + middle[:, None])).sum(axis=1) < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.asarray((low + high) / 2)
+
+
+def _quality(share: Numbers, ratio: Numbers, rate: float) -> float:
+    """Return Fisher's information about the rate at `TYPICAL`, over that of the truth, 1 / TYPICAL (1 − TYPICAL).
+
+    `share` [BINS] is that of the reference's rows by bin, at its own rate; `ratio` [BINS] as `_ratio` gives it.
+    """
+    here, there = 1.0 + rate * (ratio - 1.0), 1.0 + TYPICAL * (ratio - 1.0)
+    return float((share * (ratio - 1.0) ** 2 / (here * there)).sum() * TYPICAL * (1.0 - TYPICAL))
 
 
 def _told(audited: Audited, shift: Numbers, z: Numbers) -> Numbers:
