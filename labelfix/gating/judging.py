@@ -44,12 +44,14 @@ def judge(
         *drift_checks(judged, policy),
     )
     outcomes = {check.outcome for check in checks}
-    rate = None
+    outcome: Outcome = next((one for one in WORST if one in outcomes), "pass")
+    rate, expected = None, 0.0
     if not estimates.obstacle:
+        expected = estimates.own.middle * float(judged.scored.sum())
         low, high = estimates.own.interval()
         rate = (max(estimates.own.middle, 0.0), max(low, 0.0), min(high, 1.0))
     return Verdict(
-        outcome=next((one for one in WORST if one in outcomes), "pass"),
+        outcome=outcome,
         checks=checks,
         findings=tuple(found),
         source=judged.source,
@@ -60,20 +62,25 @@ def judge(
         scored=int(judged.scored.sum()),
         rate=rate,
         reference_rate=None if judged.compared is None else estimates.scale.middle,
-        notes=notes + _advice(judged, estimates.scale.middle),
+        notes=notes + _advice(judged, estimates.scale.middle, expected, len(found), outcome == "pass"),
         comparison=comparison,
         lines=judged.lines,
     )
 
 
-def _advice(judged: Judged, usual: float) -> tuple[str, ...]:
-    """Say so when the reference is small for what it is asked."""
-    rows = len(judged.usual.suspicion)
-    if judged.compared is None or rows >= 500:
-        return ()
-    return (
-        f"the reference has only {plural(rows, 'row')}: its rate of {percent(usual)} is itself uncertain",
-    )
+def _advice(judged: Judged, usual: float, wrong: float, listed: int, passed: bool) -> tuple[str, ...]:
+    """Say so when the reference is small for what it is asked, and when more labels are wrong than are listed."""
+    said, rows = [], len(judged.usual.suspicion)
+    if judged.compared is not None and rows < 500:
+        said.append(
+            f"the reference has only {plural(rows, 'row')}: its rate of {percent(usual)} is itself uncertain"
+        )
+    if not passed and wrong > 2 * listed + 5:
+        said.append(
+            f"about {wrong:.0f} labels are wrong, but only {plural(listed, 'row')} can be named; what --findings writes "
+            f"ranks all rows for a review"
+        )
+    return tuple(said)
 
 
 def findings(judged: Judged, threshold: float) -> list[Finding]:
