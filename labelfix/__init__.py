@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelfix.errors import InconclusiveError, InputError, LabelfixError, UsageError
     from labelfix.findings import Correction, Findings
+    from labelfix.gatekeeping import gate
+    from labelfix.gating.policy import Policy
+    from labelfix.gating.verdict import Check, Verdict
     from labelfix.learn.recipe import Recipe
     from labelfix.learn.saved import load_classifier
     from labelfix.manifest import Manifest
@@ -30,6 +33,10 @@ _HOME = {
     "scan": "pipeline",
     "train": "retraining.running",
     "load_classifier": "learn.saved",
+    "gate": "gatekeeping",
+    "Policy": "gating.policy",
+    "Verdict": "gating.verdict",
+    "Check": "gating.verdict",
     "Recipe": "learn.recipe",
     "Manifest": "manifest",
     "Findings": "findings",
@@ -41,15 +48,19 @@ _HOME = {
 }
 
 __all__ = [
+    "Check",
     "Correction",
     "Findings",
     "InconclusiveError",
     "InputError",
     "LabelfixError",
     "Manifest",
+    "Policy",
     "Recipe",
     "UsageError",
+    "Verdict",
     "__version__",
+    "gate",
     "load_classifier",
     "read",
     "scan",

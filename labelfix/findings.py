@@ -184,7 +184,8 @@ class Findings:
         path = Path(path)
         path = path / "findings.parquet" if path.is_dir() else path
         try:
-            table = pq.read_table(path)
+            with pq.ParquetFile(path) as file:  # lighter than read_table, which imports the dataset module
+                table = file.read()
             meta = json.loads((table.schema.metadata or {})[b"labelfix"])
         except FileNotFoundError as error:
             raise InputError(f"{path}: no findings there; run `labelfix scan` first") from error

@@ -198,14 +198,20 @@ def fold_rows(
     folds: int,
 ) -> NDArray[np.int32]:  # fmt: skip
     """Return the fold of each of these rows [n], by group or else by content; raises InconclusiveError for one fold."""
-    groups, named_by = group_numbers(manifest, rows), keys.copy()
-    if groups is not None and manifest.groups is not None:
-        grouped = groups >= 0
-        named_by[grouped] = hashes([manifest.groups[rows][grouped].reshape(-1, 1)])
-    found = probe.assign_folds(component, named_by, folds)
+    named = group_keys(manifest, rows)
+    found = probe.assign_folds(component, np.where(named.any(axis=1, keepdims=True), named, keys), folds)
     if len(np.unique(found)) < 2:
-        raise InconclusiveError(_one_fold(manifest, groups))
+        raise InconclusiveError(_one_fold(manifest, group_numbers(manifest, rows)))
     return found
+
+
+def group_keys(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Return a hash of the group of each of these rows [n, 16]; zeros where it is on its own."""
+    named = np.zeros((len(rows), 16), np.uint8)
+    groups = group_numbers(manifest, rows)
+    if groups is not None and manifest.groups is not None:
+        named[groups >= 0] = hashes([manifest.groups[rows][groups >= 0].reshape(-1, 1)])
+    return named
 
 
 def _one_fold(manifest: Manifest, groups: NDArray[np.int32] | None) -> str:

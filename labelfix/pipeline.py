@@ -46,6 +46,7 @@ from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers.again import NO_IMAGES
 from labelfix.readers.interface import Columns
+from labelfix.remembering import remember
 from labelfix.reporting.page.writing import write_page
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts, Scored
@@ -111,6 +112,7 @@ def scan(
         states = scoring.fit(evidence, methods)
         for name, state in states.items():
             state.save(run.state(name))
+        remember(run, manifest, view, evidence, methods, states)
     recorder = Recorder(len(manifest))
     with timed(timings, "score"), progress.stage("scores", len(evidence), "rows") as advance:
 

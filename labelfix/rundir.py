@@ -95,6 +95,11 @@ class RunDir:
         return self.path / "trajectories.parquet"
 
     @property
+    def unseen(self) -> Path:
+        """How the training rows score as unseen ones, and what names them: for a gate."""
+        return self.path / "unseen.safetensors"
+
+    @property
     def findings(self) -> Path:
         """The table of opinions."""
         return self.path / "findings.parquet"

@@ -17,6 +17,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
 from labelfix.tmlc.calibrate import error_rate
+from labelfix.trajectories import Floats
 
 RARE_RATE, RARE_LEAD = 0.02, 0.5
 COMMON_RATE, COMMON_LEAD = 0.2, 0.1
@@ -87,10 +88,8 @@ def score(
     primary = next(iter(correctors))
     for chunk in evidence.chunks():
         for name, corrector in correctors.items():
-            correction = corrector.score(states[name], chunk)
-            if name == primary and correction.suspicion is None:
-                correction = with_suspicion(correction, states[name], chunk.labels)
-            parts[name].append(correction)
+            parts[name].append(corrector.score(states[name], chunk))
+        parts[primary][-1] = _with_level(parts[primary][-1], states[primary], chunk)
         suggested, _ = parts[primary][-1].suggested(chunk.labels)
         rows.append(chunk.rows)
         voted, beaten = _support(chunk, suggested)
@@ -117,6 +116,21 @@ def _losses(chunk: EvidenceChunk, classes: NDArray[np.int32]) -> dict[str, NDArr
         for name, block in zip(("in_sample", "out_of_fold"), chunk.blocks, strict=True)
         if block is not None
     }
+
+
+def suspect(evidence: Evidence, corrector: Corrector, state: State) -> tuple[NDArray[np.int64], Floats]:
+    """Return the rows [n] of evidence, in its order, and the suspicion [n] that a primary corrector has of each."""
+    rows, found = [], []
+    for chunk in evidence.chunks():
+        suspicion = _with_level(corrector.score(state, chunk), state, chunk).suspicion
+        assert suspicion is not None
+        rows.append(chunk.rows)
+        found.append(suspicion)
+    return np.concatenate(rows), np.concatenate(found)
+
+
+def _with_level(correction: Correction, state: State, rows: EvidenceChunk) -> Correction:
+    return correction if correction.suspicion is not None else with_suspicion(correction, state, rows.labels)
 
 
 def _support(

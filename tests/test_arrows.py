@@ -16,7 +16,9 @@ LIGHT = ("manifest", "trajectories", "evidence", "findings", "rundir", "plugins"
 
 def modules() -> list[str]:
     names = [info.name for info in pkgutil.walk_packages(labelfix.__path__, "labelfix.")]
-    packages = tuple(f"labelfix.{name}" for name in ("readers", "reporting"))
+    packages = tuple(
+        f"labelfix.{name}" for name in ("readers", "reporting", "gating", "exporters", "reference")
+    )
     return [
         "labelfix",
         *(f"labelfix.{name}" for name in LIGHT),

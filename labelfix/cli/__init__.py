@@ -18,6 +18,8 @@ import click
 
 from labelfix import __version__
 from labelfix.cli.bench import bench
+from labelfix.cli.export import export
+from labelfix.cli.gate import gate
 from labelfix.cli.plugins import plugins
 from labelfix.cli.report import report
 from labelfix.cli.scan import scan
@@ -46,7 +48,7 @@ def cli() -> None:
     """
 
 
-for command in (bench, meta_train, plugins, report, scan, train):
+for command in (bench, export, gate, meta_train, plugins, report, scan, train):
     cli.add_command(command)
 
 
@@ -76,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: the one place where errors become words."""
     try:
         with cli.make_context("labelfix", list(arguments)) as context:
-            cli.invoke(context)
+            code = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -102,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             return _failed("error: the disk is full", 4)
         return _failed(f"internal error: {type(error).__name__}: {error}{_report_it()}", 4)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _failed(message: str, code: int) -> int:

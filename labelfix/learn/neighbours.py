@@ -8,7 +8,7 @@ above 200k rows the vectors are held in half precision (256 bytes a row).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,10 @@ class Neighbours:
             reliable_shares[:, column] = np.einsum("nk,nk->n", reliable, agrees)
         return shares, reliable_shares
 
+    def take(self, rows: NDArray[np.intp]) -> Neighbours:
+        """Return what is known of some of its rows; positions stay those among all training rows."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in HELD})
+
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
         arrays = {name: getattr(self, name) for name in HELD}
@@ -152,13 +156,13 @@ def find(
     search = _searcher(vectors, seed)
     similarity, index = search(vectors, min(SEARCHED, len(rows)))
     one, other = _copies(similarity, index, keys, narrow=vectors.shape[1] < NARROW)
-    copies = _components(len(rows), one, other)
+    copies = components(len(rows), one, other)
     component = copies
     if groups is not None:
         grouped = np.flatnonzero(groups >= 0)
         order = grouped[np.argsort(groups[grouped], kind="stable")]
         chained = groups[order[1:]] == groups[order[:-1]]
-        component = _components(
+        component = components(
             len(rows), np.concatenate([one, order[:-1][chained]]), np.concatenate([other, order[1:][chained]])
         )
     nearest, near = _struck_out(similarity, index, component, np.arange(len(rows)), k)
@@ -179,11 +183,17 @@ def _struck_out(
     similarity: Floats, index: NDArray[np.int64], component: Ints, rows: NDArray[np.intp], k: int
 ) -> tuple[Ints, NDArray[np.float16]]:
     """Return the first k [n, k] of what was found for these rows, without their own components."""
-    allowed = (index >= 0) & (component[index] != component[rows, None])
+    return first_allowed(similarity, index, (index >= 0) & (component[index] != component[rows, None]), k)
+
+
+def first_allowed(
+    similarity: Floats, index: NDArray[np.int64], allowed: NDArray[np.bool_], k: int
+) -> tuple[Ints, NDArray[np.float16]]:
+    """Return index and similarity of the first k [n, k] that are allowed of what was found; -1 = no more."""
     position = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(allowed, position, axis=1)
-    nearest = np.full((len(rows), k), -1, np.int32)
-    near = np.zeros((len(rows), k), np.float16)
+    nearest = np.full((len(index), k), -1, np.int32)
+    near = np.zeros((len(index), k), np.float16)
     nearest[:, : kept.shape[1]] = np.where(kept, np.take_along_axis(index, position, axis=1), -1)
     near[:, : kept.shape[1]] = np.where(kept, np.take_along_axis(similarity, position, axis=1), 0.0)
     return nearest, near
@@ -231,7 +241,7 @@ def _copies(
     # Usual around a row: its farthest neighbour found. Many copies fill the whole list, hence the floor.
     around = np.where(found, nearest_first, 0.0).max(axis=1).clip(typical / 4, typical)
     usual = np.minimum(around[:, None], around[index])
-    near = distance <= np.minimum(1.0 - COPY_SIMILARITY, COPY_RATIO * usual)
+    near = is_copy(distance, usual)
     one, column = np.nonzero(near & (not narrow))
     other = index[one, column]
     order = np.lexsort(keys.T[::-1])
@@ -239,7 +249,13 @@ def _copies(
     return np.concatenate([one, order[:-1][equal]]), np.concatenate([other, order[1:][equal]])
 
 
-def _components(rows: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> Ints:
+def is_copy(distance: Floats, usual: Floats | np.floating[Any]) -> NDArray[np.bool_]:
+    """Say of distances whether they are those of copies, given what is usual around both rows."""
+    return np.asarray(distance <= np.minimum(1.0 - COPY_SIMILARITY, COPY_RATIO * usual))
+
+
+def components(rows: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> Ints:
+    """Return the number of the connected component of each of so many rows, tied in pairs."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -248,14 +264,23 @@ def _components(rows: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> In
 
 
 def _outliers(near: NDArray[np.float16], kept: NDArray[np.bool_], explained: Floats) -> NDArray[np.bool_]:
-    """Rows far from their neighbours and badly described by the directions in which the others differ.
+    """Rows far from their neighbours and badly described by the directions in which the others differ."""
+    distance = outlier_distance(near, kept, explained)
+    return (distance > outlier_fence(distance, kept)) & (distance > OUTLIER_DISTANCE)
 
-    The distance is 1 − mean similarity × share explained; far is more than an interquartile range above the
-    upper quartile (fences of Tukey 1977, closer because this distance hardly exceeds 1). A row without
-    neighbours is none: its group-mates or copies were struck out.
-    """
+
+def outlier_distance(near: NDArray[np.float16], kept: NDArray[np.bool_], explained: Floats) -> Floats:
+    """Return 1 − mean similarity × share explained [n]; 0 for a row whose neighbours are all struck out."""
     count = kept.sum(axis=1)
     mean = near.sum(axis=1, dtype=np.float32) / np.maximum(count, 1)
-    distance = np.where(count > 0, 1.0 - mean * explained, 0.0)
-    low, high = np.quantile(distance[count > 0], [0.25, 0.75]) if (count > 0).any() else (0.0, 0.0)
-    return (distance > high + (high - low)) & (distance > OUTLIER_DISTANCE)
+    return np.asarray(np.where(count > 0, 1.0 - mean * explained, 0.0), np.float32)
+
+
+def outlier_fence(distance: Floats, kept: NDArray[np.bool_]) -> float:
+    """Return an interquartile range above the upper quartile of distances [n].
+
+    The fences of Tukey 1977, closer because this distance hardly exceeds 1.
+    """
+    told = distance[kept.any(axis=1)]
+    low, high = np.quantile(told, [0.25, 0.75]) if len(told) else (0.0, 0.0)
+    return float(high + (high - low))

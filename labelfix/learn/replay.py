@@ -133,7 +133,7 @@ class Replay:
         trusted."""
         margin = np.empty(len(self), np.float32)
         for at, blocks in self._scores(np.arange(len(self))):
-            margin[at] = np.mean([_mean_margin(scores, self.labels[at]) for scores in blocks], axis=0)
+            margin[at] = np.mean([mean_margin(scores, self.labels[at]) for scores in blocks], axis=0)
         believed = belief(margin)
         return believed if self.trusted is None else np.where(self.trusted, np.float32(1.0), believed)
 
@@ -166,7 +166,7 @@ class Replay:
 
     def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
         for at, blocks in self._scores(picked):
-            yield self._chunk(at, *map(_log_p, blocks))
+            yield self._chunk(at, *map(log_softmax, blocks))
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
         """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
@@ -230,7 +230,8 @@ class Replay:
         )  # fmt: skip
 
 
-def _log_p(logits: Floats) -> Floats:
+def log_softmax(logits: Floats) -> Floats:
+    """Turn logits [n, E, K] into log-probabilities, in place."""
     logits -= logits.max(axis=2, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
     return logits
@@ -240,7 +241,7 @@ def _entropy(recorded: Recording | None, at: NDArray[np.intp]) -> Floats | None:
     return None if recorded is None else recorded.entropy(at)
 
 
-def _mean_margin(scores: Floats, labels: Ints) -> Floats:
+def mean_margin(scores: Floats, labels: Ints) -> Floats:
     """Return the mean over epochs [n] by which `scores` [n, E, K] of the label exceed those of the best other class.
 
     Overwrites the label's scores. Logits and log-probabilities have the same margins.

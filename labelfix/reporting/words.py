@@ -12,6 +12,8 @@ STATUS = {
     "unreadable": "unreadable",
     "unlabelled": "without a label",
     "singleton_class": "alone in their class",
+    "unknown_class": "of a class that the reference does not know",
+    "entangled": "tied to every part of the reference",
 }
 
 

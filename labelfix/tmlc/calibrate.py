@@ -13,6 +13,8 @@ Numbers = NDArray[np.float64]
 
 SMALL = 0.02
 """Added to rates, and to what is left of 1, before their logarithms are compared: 0 has none."""
+NINETY = 1.645
+"""Standard deviations: between minus and plus so many of them lie 90 %."""
 SLACK_BELOW, SLACK_ABOVE = 0.7, 0.95
 """By how much the log-odds of the true rate may lie below the lowest estimate of it, or above the highest: the 95 %
 quantile in the worst family of injected noise on eight sets (`examples/benchmarks/rate_interval.py`). Too low are
@@ -73,10 +75,16 @@ class Doubt:
             float(log_odds(highest) - log_odds(rate)) + SLACK_ABOVE,
         )
 
+    def at(self, rate: float | Numbers, deviations: float | Numbers) -> Numbers:
+        """Return what rates become so many standard deviations of the doubt away."""
+        slack = np.where(np.asarray(deviations) < 0, self.below, self.above)
+        odds = np.exp(log_odds(rate) + deviations / NINETY * slack)
+        return np.asarray((odds * (1.0 + SMALL) - SMALL) / (1.0 + odds))
+
     @classmethod
     def of(cls, low: float, rate: float, high: float, variance: float, rows: int) -> Self:
         """Return the doubt that gave this interval: `rate_interval` the other way round."""
-        chance = 1.645 * np.sqrt(variance) / max(rows, 1)
+        chance = NINETY * np.sqrt(variance) / max(rows, 1)
         below, above = (np.sqrt(max(end**2 - chance**2, 0.0)) for end in (rate - low, high - rate))
         return cls(
             float(log_odds(rate) - log_odds(max(rate - below, 0.0))),
@@ -106,8 +114,8 @@ def rate_interval(
 
     Chance is that of a sum of Bernoulli draws.
     """
-    chance = 1.645 * np.sqrt(variance) / rows
-    low, high = _rate(log_odds(rate) - doubt.below), _rate(log_odds(rate) + doubt.above)
+    chance = NINETY * np.sqrt(variance) / rows
+    low, high = doubt.at(rate, -NINETY), doubt.at(rate, NINETY)
     return (
         np.maximum(0.0, rate - np.hypot(rate - low, chance)),
         np.minimum(1.0, rate + np.hypot(high - rate, chance)),
@@ -117,11 +125,6 @@ def rate_interval(
 def log_odds(rate: float | Numbers) -> Numbers:
     """Return the log-odds of rates in 0 … 1, finite at both ends."""
     return np.asarray(np.log((np.asarray(rate) + SMALL) / (1.0 + SMALL - np.asarray(rate))))
-
-
-def _rate(log_odds: Numbers) -> Numbers:
-    odds = np.exp(log_odds)
-    return np.asarray((odds * (1.0 + SMALL) - SMALL) / (1.0 + odds))
 
 
 def calibration_error(p: NDArray[np.float32], happened: NDArray[np.bool_], bins: int = 15) -> float:

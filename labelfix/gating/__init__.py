@@ -1,0 +1,1 @@
+"""The gate's verdict: findings in, verdict out; nothing here imports torch."""

@@ -1,0 +1,111 @@
+"""Estimated rates are right where the truth is known, and say how sure they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelfix.gating.rates import Audited, Rate, Scale, binned, holm
+from labelfix.tmlc.calibrate import Doubt
+
+DOUBT = Doubt(0.5, 0.5)
+
+
+def scores(rate: float, rows: int, seed: int, apart: float = 2.5, prior: float = 0.1) -> np.ndarray:
+    """Suspicions that are exact posteriors under `prior`, of rows of which a share `rate` is wrong."""
+    rng = np.random.default_rng(seed)
+    wrong = np.arange(rows) < round(rate * rows)
+    x = rng.normal(size=rows) + np.where(wrong, apart, 0.0)
+    log_odds = apart * x - apart**2 / 2 + np.log(prior / (1 - prior))
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def counted(p: np.ndarray) -> np.ndarray:
+    return binned(p, np.zeros(len(p), int), 1)[0]
+
+
+@pytest.fixture(scope="module")
+def scale() -> Scale:
+    return Scale.fit(counted(scores(0.1, 20_000, 0)), 0, DOUBT)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 0.2, 0.5, 1.0])
+def test_the_rate_of_a_batch_is_found_however_far_it_is_from_the_references(scale, rate):
+    own, above = scale.judge(counted(scores(rate, 2000, 7)), 0)
+    assert own.middle == pytest.approx(rate, abs=0.03)
+    assert above.middle == pytest.approx(rate - 0.1, abs=0.03)
+    low, high = own.interval()
+    assert low - 0.01 <= rate <= high + 0.01
+
+
+def test_the_mean_suspicion_alone_would_shrink_towards_the_reference(scale):
+    p = scores(0.5, 2000, 3)
+    assert p.mean() < 0.45
+    assert scale.judge(counted(p), 0)[0].middle > 0.47
+
+
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_a_wrong_level_cancels_when_a_batch_as_good_as_the_reference_is_compared(shift):
+    def moved(p: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-(np.log(p / (1 - p)) + shift)))
+
+    scale = Scale.fit(counted(moved(scores(0.1, 20_000, 0))), 0, DOUBT)
+    own, above = scale.judge(counted(moved(scores(0.1, 2000, 5))), 0)
+    assert abs(own.middle - 0.1) > 0.02
+    assert abs(above.middle) < 0.015
+
+
+def test_rows_known_to_be_right_lower_the_rate(scale):
+    p = counted(scores(0.2, 1000, 1))
+    assert scale.judge(p, 1000.0)[0].middle == pytest.approx(scale.judge(p, 0)[0].middle / 2, abs=0.01)
+
+
+def test_audited_rows_set_the_level_and_narrow_the_interval():
+    truth = np.arange(20_000) < 2000
+    p = scores(0.1, 20_000, 0)
+    off = 1 / (1 + np.exp(-(np.log(p / (1 - p)) - 1.2)))
+    looked_up = np.argsort(-off)[:400]  # chosen by suspicion, which tells nothing by itself
+    audited = Audited(off[looked_up], truth[looked_up])
+    plain, told = (
+        Scale.fit(counted(off), 0, Doubt(0.9, 0.9)),
+        Scale.fit(counted(off), 0, Doubt(0.9, 0.9), audited),
+    )
+    assert plain.middle < 0.08
+    assert told.middle == pytest.approx(0.1, abs=0.01)
+    wide, narrow = (np.ptp(s.judge(counted(off[::10]), 0)[0].interval()) for s in (plain, told))
+    assert narrow < wide / 2
+
+
+def test_quality_is_near_one_for_the_truth_and_near_none_for_noise():
+    assert Scale.fit(counted(scores(0.1, 5000, 0, apart=6.0)), 0, DOUBT).quality > 0.9
+    assert Scale.fit(counted(scores(0.1, 5000, 0, apart=0.2)), 0, DOUBT).quality < 0.05
+
+
+def test_small_parts_are_thought_of_as_like_the_whole(scale):
+    whole, _ = scale.judge(counted(scores(0.1, 1000, 2)), 0)
+    few = counted(scores(0.4, 10, 4))
+    alone, part = scale.judge(few, 0)[0], scale.judge(few, 0, like=whole)[0]
+    assert abs(part.middle - 0.1) < abs(alone.middle - 0.1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.05, 0.95))
+@settings(max_examples=60, deadline=None)
+def test_holm_never_exceeds_more_than_single_limits_would_and_keeps_order(above, confidence):
+    exceeded = holm(above, confidence)
+    assert all(p > confidence for p, hit in zip(above, exceeded, strict=True) if hit)
+    hit, missed = ([p for p, e in zip(above, exceeded, strict=True) if e is yes] for yes in (True, False))
+    assert not hit or not missed or min(hit) >= max(missed)
+
+
+def test_holm_asks_more_of_many_limits_than_of_one():
+    assert holm([0.6], 0.5) == [True]
+    assert holm([0.6, 0.1, 0.1], 0.5) == [False, False, False]
+    assert holm([0.9, 0.8, 0.1], 0.5) == [True, True, False]
+
+
+def test_a_rates_quantiles_and_probabilities_agree():
+    rate = Rate(np.array([0.5, 0.5]), np.array([0.1, 0.2]), np.array([0.01, 0.02]))
+    for share in (0.05, 0.5, 0.95):
+        assert 1 - rate.above(rate.quantile(share)) == pytest.approx(share, abs=1e-3)
