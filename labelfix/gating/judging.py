@@ -77,8 +77,8 @@ def _advice(judged: Judged, usual: float, wrong: float, listed: int, passed: boo
         )
     if not passed and wrong > 2 * listed + 5:
         said.append(
-            f"about {wrong:.0f} labels are wrong, but only {plural(listed, 'row')} can be named; "
-            "what --findings writes ranks all rows for a review"
+            f"about {wrong:.0f} labels are wrong, but only {plural(listed, 'row')} can be named; what --findings "
+            f"writes ranks all rows for a review"
         )
     return tuple(said)
 

@@ -1,0 +1,69 @@
+"""A run becomes one file that judges later batches as the run does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import labelfix
+from labelfix.cli import run as command
+from labelfix.errors import UsageError
+from labelfix.exporters.reference import ReferenceExporter
+from labelfix.reference import Reference
+
+
+@pytest.fixture
+def scanned(plant):
+    """A scan of 200 points in clouds, with groups."""
+    planted = plant(rows=200, wrong=10, width=24)
+    manifest = labelfix.read(planted.path / "m.csv", with_images=False)
+    out = planted.path / "run"
+    labelfix.scan(manifest, out=out, features=str(planted.path / "x.npy"))
+    return out
+
+
+def test_the_file_holds_what_the_run_holds(scanned, tmp_path, capsys):
+    out = tmp_path / "r.safetensors"
+    assert command(["export", str(scanned), "--to", "reference", "-o", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    one, other = Reference.load(scanned), Reference.load(out)
+    assert one.classes == other.classes
+    assert list(one.states) == list(other.states) == ["tmlc", "cleanlab"]
+    assert (one.ids == other.ids).all()
+    for name in ("keys", "folds", "labels", "component", "vectors"):
+        assert (getattr(one.known, name) == getattr(other.known, name)).all()
+    assert (one.known.heads.weight == other.known.heads.weight).all()
+    assert np.array_equal(one.behaviour.suspicion, other.behaviour.suspicion)
+    assert one.about == other.about
+
+
+def test_two_exports_are_the_same_bytes(scanned, tmp_path):
+    for name in ("a", "b"):
+        ReferenceExporter().export(scanned, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_cannot_be_exported_says_why(scanned, tmp_path, capsys):
+    with pytest.raises(UsageError, match="run directory"):
+        ReferenceExporter().export(scanned / "run.json", tmp_path / "r")
+    with pytest.raises(UsageError, match="leave top out"):
+        ReferenceExporter().export(scanned, tmp_path / "r", top=3)
+    assert command(["export", str(scanned), "--to", "refrence", "-o", str(tmp_path / "r")]) == 2
+    assert "did you mean 'reference'" in capsys.readouterr().err
+
+
+def test_probabilities_alone_make_a_reference_too(plant, tmp_path):
+    planted = plant(rows=300, wrong=15, classes=3)
+    p = np.full((300, 3), 0.05) + 0.85 * np.eye(3)[planted.truth]
+    np.save(tmp_path / "p.npy", (p / p.sum(axis=1, keepdims=True)).astype(np.float32))
+    manifest = labelfix.read(planted.path / "m.csv", with_images=False)
+    labelfix.scan(manifest, out=tmp_path / "run", pred_probs=str(tmp_path / "p.npy"))
+    ReferenceExporter().export(tmp_path / "run", tmp_path / "r")
+    held = Reference.load(tmp_path / "r")
+    assert held.known is None
+    from labelfix.gatekeeping import Setting
+    from labelfix.readers.interface import Columns
+
+    setting = Setting(Columns(with_images=False), pred_probs=str(tmp_path / "p.npy"))
+    verdict = labelfix.gate(planted.path / "m.csv", tmp_path / "r", setting=setting)
+    assert {one.row for one in verdict.findings} >= set(np.flatnonzero(planted.wrong))
