@@ -151,7 +151,7 @@ class Evidence(Protocol):
 
     @property
     def present(self) -> frozenset[str]:
-        """Which of "trajectories", "out_of_fold", "in_sample", "features", "neighbours", "trusted"."""
+        """Which of "trajectories", "out_of_fold", "in_sample", "base model", "features", "neighbours", "trusted"."""
         ...
 
     @property

@@ -30,9 +30,8 @@ class TMLCPaper:
     def fit(self, evidence: Evidence) -> State:
         """Train the trust net; the state is it and the norms, so that unseen rows need neither features nor models."""
         heads = evidence.base
-        base: paper.Base = (
-            evidence.tuned if heads is None else paper.Head(heads)
-        )  # one is there: required above
+        # One of the two is there: required above.
+        base: paper.Base = evidence.tuned if heads is None else paper.Head(heads)
         sample = evidence.sample(SAMPLE)
         norms = paper.PaperNorms.fit(_block(sample), sample.labels, evidence.classes)
         data = paper.practise_on(sample, _block(sample), base, norms)

@@ -45,7 +45,7 @@ def noisy() -> tuple[Replay, np.ndarray]:
 def practised(data: Replay) -> paper.Practice:
     sample = data.sample(ROWS)
     norms = PaperNorms.fit(sample.out_of_fold, sample.labels, data.classes)
-    return paper.practise_on(sample, sample.out_of_fold, data.base, norms)
+    return paper.practise_on(sample, sample.out_of_fold, paper.Head(data.base), norms)
 
 
 def trust(net: paper.TrustNet, data: paper.Practice) -> np.ndarray:
@@ -55,7 +55,7 @@ def trust(net: paper.TrustNet, data: paper.Practice) -> np.ndarray:
 def test_judged_by_held_out_rows_it_learns_whom_to_distrust(noisy):
     data, wrong = noisy
     practice = practised(data)
-    found = trust(paper.fit(practice, data.base, data.epochs, PaperRecipe()), practice)
+    found = trust(paper.fit(practice, paper.Head(data.base), data.epochs, PaperRecipe()), practice)
     bad = wrong[practice.rows]
     assert roc_auc_score(bad, np.round(1 - found, 1)) > 0.8
     assert found[~bad].mean() > found[bad].mean() + 0.2
