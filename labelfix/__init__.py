@@ -14,10 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelfix.applying import apply
     from labelfix.errors import InconclusiveError, InputError, LabelfixError, UsageError
+    from labelfix.exporting import export
     from labelfix.findings import Correction, Findings
     from labelfix.learn.recipe import Recipe
     from labelfix.manifest import Manifest
+    from labelfix.merging import merge
     from labelfix.pipeline import scan
     from labelfix.readers import read
 
@@ -26,6 +29,9 @@ __version__ = "0.1.0"
 _HOME = {
     "read": "readers",
     "scan": "pipeline",
+    "export": "exporting",
+    "merge": "merging",
+    "apply": "applying",
     "Recipe": "learn.recipe",
     "Manifest": "manifest",
     "Findings": "findings",
@@ -46,6 +52,9 @@ __all__ = [
     "Recipe",
     "UsageError",
     "__version__",
+    "apply",
+    "export",
+    "merge",
     "read",
     "scan",
 ]

@@ -50,6 +50,8 @@ class Manifest:
     """[N] train, validation, test, as the owner names them; carried along, all are scanned."""
     source: str = ""
     """Path or URL as given."""
+    root: str = ""
+    """Directory or URL that image files are in; "" where there are none."""
     columns: dict[str, str] = field(default_factory=dict)
     """Role → column chosen, e.g. {"image": "file_name", "label": "label"}."""
     notes: tuple[str, ...] = ()

@@ -118,11 +118,13 @@ def scan(
         table, estimate = scoring.tabulate(manifest, scored, facts, evidence.epochs, settings)
         versions = {name: version(name) for name in VERSIONS}
         meta = identity | {"schema": SCHEMA, "classes": list(manifest.classes), "versions": versions}
-        findings = Findings(table, meta | {"estimated_errors": estimate})
+        findings = Findings(table, meta | {"estimated_errors": estimate}, run.path)
         findings.write(run.findings)
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
         "source": manifest.source,
+        "images": manifest.root,
+        "directory": str(Path.cwd()),
         "columns": manifest.columns,
         "notes": list(notes),
         "estimated_errors": estimate,

@@ -99,6 +99,11 @@ class RunDir:
         """The table of opinions."""
         return self.path / "findings.parquet"
 
+    @property
+    def queues(self) -> Path:
+        """What was sent to annotators: a file for each queue."""
+        return self.path / "queues"
+
     def state(self, corrector: str) -> Path:
         """Where a corrector's state is."""
         return self.path / "state" / f"{corrector}.safetensors"

@@ -17,7 +17,10 @@ from typing import Any, NoReturn
 import click
 
 from labelfix import __version__
+from labelfix.cli.apply import apply
 from labelfix.cli.bench import bench
+from labelfix.cli.export import export, pull
+from labelfix.cli.merge import merge
 from labelfix.cli.plugins import plugins
 from labelfix.cli.report import report
 from labelfix.cli.scan import scan
@@ -45,7 +48,7 @@ def cli() -> None:
     """
 
 
-for command in (bench, meta_train, plugins, report, scan):
+for command in (apply, bench, export, merge, meta_train, plugins, pull, report, scan):
     cli.add_command(command)
 
 
