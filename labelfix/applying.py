@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from labelfix import __version__
 from labelfix.errors import InputError, UsageError
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
@@ -78,7 +78,7 @@ def apply(
     if now.digest != found.meta.get("manifest"):
         raise InputError(f"{source}: is not what was scanned any more; scan it again, then apply")
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    values = (labels, REPLACED, f"labelfix {__version__}", str(found.run or ""), when, False)
+    values = (labels, REPLACED, f"labelfix {version('labelfix')}", str(found.run or ""), when, False)
     columns = {
         name: value if isinstance(value, list) else [value] * len(rows)
         for name, value in zip(COLUMNS, values, strict=True)

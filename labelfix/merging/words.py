@@ -64,4 +64,6 @@ def _left(merged: Merged) -> str:
         return f"{where}: {about(merged.guessed)} by suspicion alone; a queue with --audit or --budget measures it"
     left = merged.left
     open_ = "" if left.complete else "; open tasks are taken to be like the others"
-    return f"{where}: {about(left.value)} ({left.low:,.0f} to {left.high:,.0f}), from {plural(left.drawn, 'answer')} drawn at random{open_}"
+    interval = f"{left.low:,.0f} to {left.high:,.0f}"
+    drawn = plural(left.drawn, "answer")
+    return f"{where}: {about(left.value)} ({interval}), from {drawn} drawn at random{open_}"
