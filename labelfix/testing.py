@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from labelfix.errors import UsageError
+from labelfix.errors import ImageUnreadable, UsageError
 from labelfix.exporters.answers import Answer
 from labelfix.exporters.interface import Exporter
 from labelfix.exporters.queue import Queue
@@ -18,6 +19,30 @@ from labelfix.manifest import Images
 
 Annotate = Callable[[Path, Mapping[str, str]], Path]
 """Does what the tool does: takes exported tasks and what is said of each id, returns what the tool would export."""
+
+
+class Squares:
+    """Images for tests: small squares, each of its own colour, named by number."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, index: int) -> str:
+        """Return a path."""
+        return f"shots/{index:03d}.png"
+
+    def read(self, index: int) -> bytes:
+        """Return a PNG; raises ImageUnreadable beyond the last one."""
+        if not 0 <= index < self.count:
+            raise ImageUnreadable("there is no such image")
+        from PIL import Image
+
+        data = io.BytesIO()
+        Image.new("RGB", (4, 3), (index % 256, index // 256, 0)).save(data, "PNG")
+        return data.getvalue()
 
 
 def make_queue(

@@ -29,7 +29,7 @@ class Csv:
         """Write one file."""
         table = queue.shown()
         with writing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            lines = csv.writer(file, lineterminator="\n")
+            lines = csv.writer(file, lineterminator="\r\n")
             lines.writerow([*table.column_names, *ANSWERED])
             for row in table.to_pylist():
                 lines.writerow([*(_cell(value) for value in row.values()), *[""] * len(ANSWERED)])
@@ -42,7 +42,7 @@ class Csv:
     def answers(self, path: Path) -> list[Answer]:
         """Read a filled queue, marks of the HTML report, or any table with an id and an answer, label or decision."""
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = path.read_bytes().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{path}: cannot be read as UTF-8 text ({error}); save it as CSV UTF-8"

@@ -117,9 +117,9 @@ def _frame(queue: Queue, task: Task, content: bytes, out: Path) -> str:
     """Return the frame's name, which must be the image's; images without files of their own are written."""
     if task.image is not None and queue.path(task):
         return fit(task.image, "the image", TOOL)
-    name = f"images/{queue.task_name(task.position)}.{kind(content)}"
+    name = f"{queue.task_name(task.position)}.{kind(content)}"
     _directory(out / "images")
-    with writing(out / name) as temporary:
+    with writing(out / "images" / name) as temporary:
         temporary.write_bytes(content)
     return name
 

@@ -44,7 +44,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines; raises InputError naming the line."""
     rows = []
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}); write or copy it again") from error
     for number, line in enumerate(text.split("\n"), 1):
