@@ -19,7 +19,7 @@ from labelfix.manifest import Manifest
 from labelfix.origin import reopen, source_of
 from labelfix.readers.rows import Rows
 from labelfix.readers.table import TableReader, open_rows
-from labelfix.rewriting import PREFIX, Edits, check_out, default_out, rewrite
+from labelfix.rewriting import PREFIX, Edits, check_out, default_out, raw_labels, rewrite
 from labelfix.rundir import writing
 
 REPLACED = "replaced"
@@ -116,14 +116,13 @@ def _way_back(manifest: Manifest, rows: Any, place: Path) -> dict[str, Any]:
         "manifest": str(place),
         "rows": rows.tolist(),
         "ids": [str(manifest.ids[row]) for row in rows],
+        "labels": raw_labels(manifest, rows),
     }
     if not TableReader().recognises(manifest.source):
-        labels = [manifest.classes[k] if k >= 0 else "" for k in manifest.labels[rows]]
-        return back | {"labels": labels, "columns": {}, "added": list(COLUMNS)}
+        return back | {"columns": {}, "added": list(COLUMNS)}
     table = open_rows(manifest.source)
     there = [name for name in COLUMNS if PREFIX + name in table.schema.names]
     return back | {
-        "labels": _cells(table, manifest.columns["label"], rows),
         "columns": {name: _cells(table, PREFIX + name, rows) for name in there},
         "added": [name for name in COLUMNS if name not in there],
     }

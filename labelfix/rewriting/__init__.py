@@ -16,13 +16,13 @@ from labelfix.readers.recognising import table_format
 from labelfix.readers.rows import Rows
 from labelfix.readers.storage import leaf
 from labelfix.readers.table import TableReader, open_rows
-from labelfix.rewriting.delimited import rewrite_delimited
+from labelfix.rewriting.delimited import raw_cells, rewrite_delimited
 from labelfix.rewriting.edits import PREFIX, Edits
-from labelfix.rewriting.jsonl import rewrite_lines
+from labelfix.rewriting.jsonl import raw_values, rewrite_lines
 from labelfix.rewriting.parquet import rewrite_parquet
 from labelfix.rundir import output_error, writing
 
-__all__ = ["PREFIX", "Edits", "check_out", "default_out", "rewrite"]
+__all__ = ["PREFIX", "Edits", "check_out", "default_out", "raw_labels", "rewrite"]
 
 
 def default_out(source: str) -> Path:
@@ -69,6 +69,23 @@ def rewrite(manifest: Manifest, edits: Edits, out: Path) -> None:
         part = edits.between(int(rows.starts[f]), int(rows.starts[f + 1]))
         place = out if single else out / posixpath.basename(file)
         _rewrite_file(rows, file, name, spelled, part, edits, place)
+
+
+def raw_labels(manifest: Manifest, positions: Any) -> list[Any]:
+    """Return the labels of these rows as the files spell them: text with its quotes, or values where they are typed."""
+    name = manifest.columns["label"]
+    if not TableReader().recognises(manifest.source):
+        return [manifest.classes[k] if k >= 0 else "" for k in manifest.labels[positions]]
+    rows = open_rows(manifest.source)
+    kind = table_format(leaf(rows.files[0]))
+    if kind == "parquet":
+        values: list[Any] = rows.column(name).take(pa.array(positions)).to_pylist()
+        return values
+    cells: list[str] = []
+    for file in rows.files:
+        data, shown = _unpacked(rows.root.read(file), leaf(file)), rows.root.shown(file)
+        cells += raw_values(data, shown, name) if kind == "jsonl" else raw_cells(data, shown, kind == "tsv", name)
+    return [cells[position] for position in positions]
 
 
 def _rewrite_file(

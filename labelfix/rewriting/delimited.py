@@ -43,6 +43,8 @@ def rewrite_delimited(
             )
         old = [text[start:end] for start, end in spans]
         written = [_cell(cells[i], separator, cell) if i in cells else cell for i, cell in enumerate(old)]
+        if edits.raw:
+            written[names.index(label)] = str(cells[names.index(label)])
         pieces.append(separator.join([*written, *(_cell(more.get(name), separator) for name in new)]))
         at = found.end(1)
     if edits.rows.size and int(edits.rows[-1]) >= len(records) - 1:
@@ -51,6 +53,16 @@ def rewrite_delimited(
     return (
         _without(edited, separator, {PREFIX + name for name in edits.dropped}) if edits.dropped else edited
     ).encode()
+
+
+def raw_cells(data: bytes, shown: str, tabs: bool, name: str) -> list[str]:
+    """Return a column's cells [N] as they stand in the file, quotes and all."""
+    text = checked_utf8(data, shown)
+    separator = _separator(text, tabs)
+    field, record = _patterns(separator)
+    head, *rest = [found for found in record.finditer(text) if found.group(1)]
+    at = next(csv.reader([head.group(1)], delimiter=separator)).index(name)
+    return [text[slice(*_spans(field, found)[at])] for found in rest]
 
 
 def _changes(

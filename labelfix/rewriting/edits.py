@@ -32,7 +32,7 @@ class Edits:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     """Column of ours, without its prefix → values [m]; None leaves a cell empty. Other rows' cells stay."""
     raw: bool = False
-    """Whether `labels` are spelled as in the file, not named by class."""
+    """Whether `labels` are what `raw_labels` gave, not classes by name."""
     dropped: tuple[str, ...] = ()
     """Columns of ours, without the prefix, that are taken away altogether."""
 

@@ -25,7 +25,7 @@ def rewrite_lines(
     if len(edits) and int(edits.rows[-1]) >= len(held):
         raise InputError(f"{shown}: holds several objects on one line; write one on each")
     for i, row in enumerate(edits.rows.tolist()):
-        values = {} if labels[i] is KEPT else {label: labels[i]}
+        values = {} if labels[i] is KEPT else {label: Raw(labels[i]) if edits.raw else labels[i]}
         values |= {PREFIX + name: column[i] for name, column in edits.columns.items()}
         lines[held[row]] = _with(lines[held[row]], values)
     gone = {PREFIX + name for name in edits.dropped}
@@ -33,6 +33,20 @@ def rewrite_lines(
         if PREFIX in lines[number]:
             lines[number] = _without(lines[number], gone)
     return mark + "\n".join(lines).encode()
+
+
+class Raw(str):
+    """JSON text that is written as it is."""
+
+
+def raw_values(data: bytes, shown: str, name: str) -> list[str]:
+    """Return a key's values [N] as they stand in the file; null where a line does not have it."""
+    found = []
+    for line in checked_utf8(data, shown).split("\n"):
+        if line.strip():
+            span = _members(line)[0].get(name)
+            found.append("null" if span is None else line[span[1] : span[2]])
+    return found
 
 
 def _members(line: str) -> tuple[dict[str, tuple[int, int, int]], int]:
@@ -60,11 +74,13 @@ def _with(line: str, values: dict[str, Any]) -> str:
     spans, brace = _members(line)
     colon, comma = (": ", ", ") if re.search(r'": ', line) or not spans else (":", ",")
     plain = line.isascii()
-    text = {name: json.dumps(value, ensure_ascii=plain) for name, value in values.items()}
+    text = {
+        name: value if isinstance(value, Raw) else json.dumps(value, ensure_ascii=plain)
+        for name, value in values.items()
+    }
     end = line[:brace].rstrip(" \t\r")
-    first = "" if spans else None
     added = [
-        f"{comma if first is None or n else ''}{json.dumps(name)}{colon}{text[name]}"
+        f"{comma if spans or n else ''}{json.dumps(name)}{colon}{text[name]}"
         for n, name in enumerate(name for name in values if name not in spans)
     ]
     line = end + "".join(added) + line[len(end) :]
