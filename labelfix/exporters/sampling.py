@@ -37,10 +37,11 @@ def draw(chance: Numbers, rng: np.random.Generator) -> NDArray[np.intp]:
 
     Systematic sampling in random order (Madow 1949).
     """
+    count = round(float(chance.sum()))
+    if not count:
+        return np.zeros(0, np.intp)
     order = rng.permutation(len(chance))
     reached = np.cumsum(chance[order])
-    reached *= (
-        round(float(reached[-1])) / reached[-1] if len(reached) else 1.0
-    )  # a whole number, rounding aside
-    steps = rng.random() + np.arange(round(float(reached[-1])) if len(reached) else 0)
+    reached *= count / reached[-1]  # a whole number, rounding aside
+    steps = rng.random() + np.arange(count)
     return np.sort(order[np.searchsorted(reached, steps, side="right").clip(max=len(order) - 1)])

@@ -39,7 +39,7 @@ class LabelStudioServer:
     """What `--push` and `labelfix pull` talk to. The token comes from LABEL_STUDIO_API_KEY."""
 
     def __init__(self, patience: float = PATIENCE, pause: float = 1.0) -> None:
-        self.patience, self.pause = patience, pause
+        self.patience, self.pause, self.failures = patience, pause, 0
 
     def push(self, queue: Queue, url: str, project: str) -> int:
         """Make sure that each task is in the project once, in order, and return how many were new.
@@ -86,10 +86,10 @@ class LabelStudioServer:
                 size = max(1, size // 2)
                 continue
             except _UnsureError:
-                api.failed()
+                self.failures = api.failed(self.failures)
                 _settle(api, number, self.pause)
                 return size
-            api.tries = 0
+            self.failures = 0
             at += len(chunk)
         return size
 
@@ -110,7 +110,7 @@ class _Api:
         if not token:
             raise UsageError(f"the environment variable {TOKEN} is not set; it holds the token of your account")
         self.url, self.patience, self.pause = url.rstrip("/"), patience, pause
-        self.tries, self.why = 0, ""
+        self.why = ""
         self.session = requests.Session()
         self._authorise(token)
 
@@ -131,17 +131,18 @@ class _Api:
     def delete(self, path: str) -> None:
         self._ask("DELETE", path)
 
-    def failed(self) -> None:
-        """Pause after a failure, longer each time; raises ServerError when there were too many."""
-        self.tries += 1
-        if self.tries >= TRIES:
+    def failed(self, before: int) -> int:
+        """Pause after a failure, longer the more came before it, and count it; raises ServerError for too many."""
+        if before + 1 >= TRIES:
             raise ServerError(
                 f"{self.url}: does not answer, or fails ({self.why}); when it is up, run the same command again: "
                 f"nothing is lost and nothing doubled"
             )
-        time.sleep(self.pause * 2 ** (self.tries - 1))
+        time.sleep(self.pause * 2**before)
+        return before + 1
 
     def _ask(self, method: str, path: str, retry: bool = True, **body: Any) -> Any:
+        failures = 0
         while True:
             try:
                 answer = self.session.request(method, self.url + path, timeout=self.patience, **body)
@@ -151,14 +152,12 @@ class _Api:
                 self.why = type(error).__name__
             else:
                 if answer.status_code < 400:
-                    if retry:
-                        self.tries = 0
                     return answer.json() if answer.content else None
                 self.why = f"status {answer.status_code}"
                 self._refused(answer, path)
             if not retry:
                 raise _UnsureError
-            self.failed()
+            failures = self.failed(failures)
 
     def _refused(self, answer: requests.Response, path: str) -> None:
         """Raise for what no repetition helps."""

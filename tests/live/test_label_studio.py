@@ -39,6 +39,9 @@ class Server:
         environment = {
             **os.environ,
             "COLLECT_ANALYTICS": "False",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
+            "LATEST_VERSION_CHECK": "False",
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(EXAMPLES),
         }
