@@ -72,7 +72,9 @@ def follow(order: str, source: str, label_col: str, truth: np.ndarray, asked: ar
             run, out = Path(place) / f"run{number}", Path(place) / f"round{number}{Path(source).suffix}"
             count = round(SHARE * len(truth))
             if ORDERS[order] is None:
-                free = np.flatnonzero(np.ones(len(truth), bool) if manifest.trusted is None else ~manifest.trusted)
+                free = np.flatnonzero(
+                    np.ones(len(truth), bool) if manifest.trusted is None else ~manifest.trusted
+                )
                 tasks = [{"id": str(manifest.ids[i]), "at": int(i)} for i in rng.permutation(free)[:count]]
                 findings = random_run(manifest, run, asked)
             else:
@@ -106,7 +108,10 @@ def random_run(manifest: labelfix.Manifest, run: Path, asked: argparse.Namespace
 
 def table(found: dict[str, Course]) -> str:
     """Say it as Markdown."""
-    lines = ["| order | start | round 1 | round 2 | round 3 | re-scan, seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| order | start | round 1 | round 2 | round 3 | re-scan, seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for order, course in found.items():
         cells = " | ".join(f"{100 * share:.2f} %" for share in course.accuracy)
         lines.append(f"| {order} | {cells} | {', '.join(f'{s:.0f}' for s in course.seconds) or '–'} |")

@@ -17,6 +17,9 @@ _MEANT = {
     "unsure": "{} where the annotators are unsure: open",
 }
 
+FEW = 10
+"""Fewer answers drawn at random are too few to measure by; `labelfix export --audit` asks for more."""
+
 
 def sentences(merged: Merged) -> Iterator[str]:
     """Yield them, the result first."""
@@ -60,9 +63,10 @@ def sentences(merged: Merged) -> Iterator[str]:
 
 def _left(merged: Merged) -> str:
     where = f"Errors left in the {plural(merged.unanswered, 'row')} nobody answered"
-    if merged.left is None:
-        return f"{where}: {about(merged.guessed)} by suspicion alone; a queue with --audit or --budget measures it"
     left = merged.left
+    if left is None or left.drawn < FEW:
+        drawn = 0 if left is None else left.drawn
+        return f"{where}: {about(merged.guessed)} by suspicion alone; {drawn} answers drawn at random are too few"
     open_ = "" if left.complete else "; open tasks are taken to be like the others"
     interval = f"{left.low:,.0f} to {left.high:,.0f}"
     drawn = plural(left.drawn, "answer")

@@ -84,7 +84,9 @@ def raw_labels(manifest: Manifest, positions: Any) -> list[Any]:
     cells: list[str] = []
     for file in rows.files:
         data, shown = _unpacked(rows.root.read(file), leaf(file)), rows.root.shown(file)
-        cells += raw_values(data, shown, name) if kind == "jsonl" else raw_cells(data, shown, kind == "tsv", name)
+        cells += (
+            raw_values(data, shown, name) if kind == "jsonl" else raw_cells(data, shown, kind == "tsv", name)
+        )
     return [cells[position] for position in positions]
 
 

@@ -40,7 +40,9 @@ class FiftyOneServer:
         present = _present(dataset, queue.name)
         missing = [task for task in queue.tasks() if task.id not in present]
         for start in range(0, len(missing), CHUNK):
-            samples = [_sample(fo, queue, task, wanted[task.position]) for task in missing[start : start + CHUNK]]
+            samples = [
+                _sample(fo, queue, task, wanted[task.position]) for task in missing[start : start + CHUNK]
+            ]
             dataset.add_samples(samples, dynamic=True, progress=False)
         dataset.persistent = True
         return len(missing)
@@ -53,13 +55,17 @@ class FiftyOneServer:
         labels = {}
         for sample in fo.load_dataset(project).sort_by("position"):
             answer = sample[ANSWER]
-            who = {} if answer is None or not answer.has_field("annotator") else {"annotator": answer.annotator}
+            who = (
+                {} if answer is None or not answer.has_field("annotator") else {"annotator": answer.annotator}
+            )
             about = {"sample_id": sample.sample_id, "queue": sample.queue, **who}
             said = "" if answer is None else answer.label
             labels[f"{sample.queue}-{sample.position:07d}"] = {"label": said, "attributes": about}
         out.mkdir(exist_ok=True)
         with writing(out / "labels.json") as temporary:
-            temporary.write_text(json.dumps({"classes": None, "labels": labels}, ensure_ascii=False), encoding="utf-8")
+            temporary.write_text(
+                json.dumps({"classes": None, "labels": labels}, ensure_ascii=False), encoding="utf-8"
+            )
         return out
 
 

@@ -82,7 +82,9 @@ class LabelStudioServer:
                 api.post(f"/api/projects/{number}/import", chunk, retry=False)
             except _TooLargeError as error:
                 if size == 1:
-                    raise ServerError(f"{api.url}: even one task is too large for it; use --image-url") from error
+                    raise ServerError(
+                        f"{api.url}: even one task is too large for it; use --image-url"
+                    ) from error
                 size = max(1, size // 2)
                 continue
             except _UnsureError:
@@ -108,7 +110,9 @@ class _Api:
     def __init__(self, url: str, patience: float, pause: float) -> None:
         token = os.environ.get(TOKEN, "")
         if not token:
-            raise UsageError(f"the environment variable {TOKEN} is not set; it holds the token of your account")
+            raise UsageError(
+                f"the environment variable {TOKEN} is not set; it holds the token of your account"
+            )
         self.url, self.patience, self.pause = url.rstrip("/"), patience, pause
         self.why = ""
         self.session = requests.Session()
@@ -163,7 +167,9 @@ class _Api:
         """Raise for what no repetition helps."""
         code = answer.status_code
         if code in {401, 403}:
-            raise UsageError(f"{self.url}: refuses the token in {TOKEN} ({code}); copy it anew from your account")
+            raise UsageError(
+                f"{self.url}: refuses the token in {TOKEN} ({code}); copy it anew from your account"
+            )
         if code == 413:
             raise _TooLargeError
         if code not in {408, 425, 429} and code < 500:

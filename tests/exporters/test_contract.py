@@ -128,8 +128,12 @@ TOOLS = {
 }
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
-tricky = st.sampled_from(["=1+1", "-2", "'=x", "@a", "unsure", "none of these", "labelfix", " a", "a,b", '"', "a\nb", "ä", "0"])
-names = st.lists(text | tricky, min_size=2, max_size=5, unique=True).filter(lambda s: all(n.strip() for n in s))
+tricky = st.sampled_from(
+    ["=1+1", "-2", "'=x", "@a", "unsure", "none of these", "labelfix", " a", "a,b", '"', "a\nb", "ä", "0"]
+)
+names = st.lists(text | tricky, min_size=2, max_size=5, unique=True).filter(
+    lambda s: all(n.strip() for n in s)
+)
 
 
 def test_every_built_in_is_checked_here():
@@ -176,7 +180,7 @@ class Forgetful:
         return paths
 
     def recognises(self, path):
-        return True
+        return path.is_file()
 
     def answers(self, path):
         return self.inner.answers(path)
@@ -187,11 +191,17 @@ class Forgetful:
 )
 def test_the_contract_check_notices_a_broken_one(fault, said, tmp_path):
     with pytest.raises(AssertionError, match=said):
-        check_exporter(Forgetful(fault), make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Squares(3)), tmp_path / "q.jsonl")
+        check_exporter(
+            Forgetful(fault),
+            make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Squares(3)),
+            tmp_path / "q.jsonl",
+        )
 
 
 def test_prodigy_lines_have_the_documented_fields(tmp_path):
-    plugins.load("exporters", "prodigy")().export(make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Squares(3)), tmp_path / "q.jsonl")
+    plugins.load("exporters", "prodigy")().export(
+        make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Squares(3)), tmp_path / "q.jsonl"
+    )
     for row in read_jsonl(tmp_path / "q.jsonl"):
         assert set(row) == {"image", "options", "accept", "meta"}
         assert all(set(option) == {"id", "text"} for option in row["options"])
@@ -200,7 +210,9 @@ def test_prodigy_lines_have_the_documented_fields(tmp_path):
 
 
 def test_the_label_studio_config_offers_what_answers_may_say(tmp_path):
-    plugins.load("exporters", "label-studio")().export(make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Squares(3)), tmp_path / "q.json")
+    plugins.load("exporters", "label-studio")().export(
+        make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Squares(3)), tmp_path / "q.json"
+    )
     config = ET.parse(tmp_path / "q.config.xml")
     offered = [choice.get("value") for choice in config.iter("Choice")]
     assert offered == ["cat", "dog", "none of these", "unsure", "bad image", "exclude"]

@@ -55,7 +55,9 @@ def test_rows_go_out_in_order_are_answered_and_come_back_whole(fo, clothing_run,
 def test_the_exported_directory_loads_and_an_exported_field_merges(fo, clothing_run, truth, tmp_path):
     kind = fo.types.FiftyOneImageClassificationDataset
     labelfix.export(clothing_run, "fiftyone", tmp_path / "queue", top=20)
-    dataset = fo.Dataset.from_dir(str(tmp_path / "queue"), dataset_type=kind, label_field="given", name="live-files")
+    dataset = fo.Dataset.from_dir(
+        str(tmp_path / "queue"), dataset_type=kind, label_field="given", name="live-files"
+    )
     suspicion = [sample.given["suspicion"] for sample in dataset]
     assert suspicion == sorted(suspicion, reverse=True)
     for sample in list(dataset)[::2]:

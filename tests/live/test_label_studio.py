@@ -51,14 +51,17 @@ class Server:
             "--user-token", TOKEN, "--enable-legacy-api-token",
         ]  # fmt: skip
         log = (self.data.parent / "server.log").open("ab")
-        self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         for _ in range(600):
             try:
                 self.ask("GET", "/api/projects/")
-                return self
             except OSError:
                 assert self.process.poll() is None, (self.data.parent / "server.log").read_text()[-3000:]
                 time.sleep(1)
+            else:
+                return self
         raise TimeoutError("Label Studio does not start")
 
     def kill(self) -> None:
@@ -171,7 +174,8 @@ def test_a_wrong_token_is_refused_without_being_shown(server, clothing_run, monk
 
 
 def test_a_project_with_other_classes_is_not_touched(server, clothing_run):
-    config = '<View><Image name="image" value="$image"/><Choices name="answer" toName="image"><Choice value="x"/></Choices></View>'
+    choices = '<Choices name="answer" toName="image"><Choice value="x"/></Choices>'
+    config = f'<View><Image name="image" value="$image"/>{choices}</View>'
     server.ask("POST", "/api/projects/", json={"title": "others", "label_config": config})
     with pytest.raises(UsageError, match="offers other choices"):
         push(clothing_run, "label-studio", server.url, "others", TOP, Serving())

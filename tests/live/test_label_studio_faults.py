@@ -96,7 +96,9 @@ def token(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "faults", [["500", "500"], ["half", "half", "500"], ["413", "413"], ["slow"], ["", "slow", "half"]], ids="+".join
+    "faults",
+    [["500", "500"], ["half", "half", "500"], ["413", "413"], ["slow"], ["", "slow", "half"]],
+    ids="+".join,
 )
 def test_every_task_is_there_once_and_in_order(faults):
     from labelfix_label_studio import LabelStudioServer

@@ -28,7 +28,10 @@ def made(source: Path | str, run: Path, seed: int = 0, **columns: Any) -> Findin
     rank[np.argsort(-np.nan_to_num(suspicion, nan=-1), kind="stable")] = np.arange(1, N + 1)
     scored = ~np.isnan(suspicion)
     names = classes.take(suggested)
-    soft = [None if not ok else [{"label": name, "p": s}] for ok, name, s in zip(scored, names.to_pylist(), suspicion, strict=True)]  # fmt: skip
+    soft = [
+        None if not ok else [{"label": name, "p": s}]
+        for ok, name, s in zip(scored, names.to_pylist(), suspicion, strict=True)
+    ]
     table = pa.table({
         "id": pa.array(manifest.ids, pa.string()),
         "image": pa.array(manifest.image_names or [None] * N, pa.string()),
@@ -46,10 +49,20 @@ def made(source: Path | str, run: Path, seed: int = 0, **columns: Any) -> Findin
         "duplicate_group": pa.nulls(N, pa.int32()),
         "status": pa.array(np.where(scored, "scored", "unlabelled"), pa.string()),
     })  # fmt: skip
-    meta = {"schema": 1, "classes": list(manifest.classes), "correctors": ["tmlc"], "manifest": manifest.digest}
+    meta = {
+        "schema": 1,
+        "classes": list(manifest.classes),
+        "correctors": ["tmlc"],
+        "manifest": manifest.digest,
+    }
     directory = RunDir(run)
     record = directory.begin({"manifest": manifest.digest, "recipe": {}, "correctors": ["tmlc"]}, False)
-    record |= {"source": manifest.source, "columns": manifest.columns, "images": manifest.root, "finished": True}
+    record |= {
+        "source": manifest.source,
+        "columns": manifest.columns,
+        "images": manifest.root,
+        "finished": True,
+    }
     directory.write(record | {"directory": str(Path.cwd())})
     manifest.write(directory.manifest)
     Findings(table, meta).write(directory.findings)

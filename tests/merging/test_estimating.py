@@ -24,7 +24,9 @@ def ask(suspicion, wrong, chosen: int, audit: int, seed: int, answered: float = 
     rows = np.concatenate([np.arange(chosen), drawn])
     with_ = np.concatenate([np.ones(chosen), chance[drawn - chosen]])
     said = rng.random(len(rows)) < answered
-    return estimate_errors(float(suspicion.sum()), len(suspicion), suspicion[rows], with_, said, wrong[rows] & said)
+    return estimate_errors(
+        float(suspicion.sum()), len(suspicion), suspicion[rows], with_, said, wrong[rows] & said
+    )
 
 
 def test_each_row_is_drawn_as_often_as_its_probability_says():

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,9 @@ import labelfix
 from labelfix.applying import apply, take_back
 from labelfix.errors import LabelfixError
 
-cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8) | st.sampled_from(["=1", "a,b", 'x"y', "'-", " p "])
+cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8) | st.sampled_from(
+    ["=1", "a,b", 'x"y', "'-", " p "]
+)
 label = st.sampled_from(["cat", "dog", "a,b", 'big "dog"', " cow"])
 few = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -30,7 +33,8 @@ def rows(draw) -> list[dict[str, str]]:
     count = draw(st.integers(2, 6))
     kinds = draw(st.lists(label, min_size=2, max_size=3, unique=True))
     return [
-        {"id": f"r{i}", "note": draw(cell), "label": kinds[i % len(kinds)], "more": draw(cell)} for i in range(count)
+        {"id": f"r{i}", "note": draw(cell), "label": kinds[i % len(kinds)], "more": draw(cell)}
+        for i in range(count)
     ]
 
 
@@ -70,11 +74,17 @@ def parquet(draw) -> bytes:
     if kind == "declared":
         named = table.column("label").combine_chunks().dictionary_encode()
         names = named.dictionary.to_pylist()
-        feature = {"label": {"_type": "ClassLabel", "names": names}, "id": {"dtype": "string", "_type": "Value"}}
+        feature = {
+            "label": {"_type": "ClassLabel", "names": names},
+            "id": {"dtype": "string", "_type": "Value"},
+        }
         meta[b"huggingface"] = json.dumps({"info": {"features": feature}}).encode()
         table = table.set_column(2, "label", named.indices.cast(pa.int64()))
     sink = io.BytesIO()
-    options = {"compression": draw(st.sampled_from(["snappy", "zstd", "none"])), "row_group_size": draw(st.integers(1, 9))}
+    options = {
+        "compression": draw(st.sampled_from(["snappy", "zstd", "none"])),
+        "row_group_size": draw(st.integers(1, 9)),
+    }
     pq.write_table(table.replace_schema_metadata(meta), sink, **options)
     return sink.getvalue()
 
@@ -91,7 +101,7 @@ class Case:
         self.source, self.out = self.path / f"m.{ending}", self.path / f"fixed.{ending}"
         self.source.write_bytes(data)
 
-    def __enter__(self) -> Case:
+    def __enter__(self) -> Self:
         try:
             self.findings = self.make_run(self.source, self.path / "run")
         except LabelfixError:  # the text is no table with two columns of names
@@ -105,7 +115,11 @@ class Case:
     def answered(self) -> Path:
         """Half of the rows get the next class."""
         labelfix.export(self.findings, "jsonl", self.path / "q.jsonl", min_suspicion=0.0)
-        tasks = [json.loads(line) for line in (self.path / "q.jsonl").read_text(encoding="utf-8").split("\n") if line]
+        tasks = [
+            json.loads(line)
+            for line in (self.path / "q.jsonl").read_text(encoding="utf-8").split("\n")
+            if line
+        ]
         for task in tasks[::2]:
             task["answer"] = task["suggested"]
         done = self.path / "a.jsonl"
