@@ -11,12 +11,27 @@ import pytest
 import labelfix
 
 HEAVY = ("torch", "timm", "cleanlab", "sklearn", "faiss", "torchvision")
-LIGHT = ("manifest", "trajectories", "evidence", "findings", "rundir", "plugins", "errors", "progress", "cli")
+LIGHT = (
+    "manifest",
+    "trajectories",
+    "evidence",
+    "findings",
+    "rundir",
+    "plugins",
+    "errors",
+    "progress",
+    "cli",
+    "exporting",
+    "applying",
+    "origin",
+)
 
 
 def modules() -> list[str]:
     names = [info.name for info in pkgutil.walk_packages(labelfix.__path__, "labelfix.")]
-    packages = tuple(f"labelfix.{name}" for name in ("readers", "reporting"))
+    packages = tuple(
+        f"labelfix.{name}" for name in ("readers", "reporting", "exporters", "merging", "rewriting")
+    )
     return [
         "labelfix",
         *(f"labelfix.{name}" for name in LIGHT),
