@@ -112,18 +112,14 @@ def take_back(findings: Findings | str | Path, undo: str | Path, out: str | Path
 
 def _way_back(manifest: Manifest, rows: Any, place: Path) -> dict[str, Any]:
     """Return what the cells held before they are written."""
-    back: dict[str, Any] = {
+    table = open_rows(manifest.source) if TableReader().recognises(manifest.source) else None
+    there = [] if table is None else [name for name in COLUMNS if PREFIX + name in table.schema.names]
+    return {
         "manifest": str(place),
         "rows": rows.tolist(),
         "ids": [str(manifest.ids[row]) for row in rows],
         "labels": raw_labels(manifest, rows),
-    }
-    if not TableReader().recognises(manifest.source):
-        return back | {"columns": {}, "added": list(COLUMNS)}
-    table = open_rows(manifest.source)
-    there = [name for name in COLUMNS if PREFIX + name in table.schema.names]
-    return back | {
-        "columns": {name: _cells(table, PREFIX + name, rows) for name in there},
+        "columns": {name: _cells(table, PREFIX + name, rows) for name in there if table is not None},
         "added": [name for name in COLUMNS if name not in there],
     }
 

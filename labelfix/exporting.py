@@ -129,7 +129,7 @@ def queue_of(findings: Findings, selection: Selection, serving: Serving, progres
             "these findings lie in no run directory, so nothing remembers with which chance rows were drawn"
         )
     else:
-        remember(queue, RunDir(findings.run).queues, settings)
+        remember(queue, RunDir(findings.run).queues, settings, progress)
     return queue
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix.errors import ImageUnreadable, InputError, UsageError
 from labelfix.manifest import Images
+from labelfix.progress import Progress
 from labelfix.rundir import writing
 
 COLUMNS = (
@@ -177,12 +178,14 @@ def fingerprint(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def remember(queue: Queue, directory: Path, settings: dict[str, Any]) -> Path:
+def remember(queue: Queue, directory: Path, settings: dict[str, Any], progress: Progress) -> Path:
     """Write what merging needs to know of a queue: who was drawn, how, and what the image was."""
     prints = []
-    for task in queue.tasks():
-        content = queue.content(task)
-        prints.append(None if content is None else fingerprint(content))
+    with progress.stage("images", len(queue), "images") as advance:
+        for task in queue.tasks():
+            content = queue.content(task)
+            prints.append(None if content is None else fingerprint(content))
+            advance(1)
     table = queue.table.drop_columns(["soft_label"]).append_column(
         "image_hash", pa.array(prints, pa.string())
     )

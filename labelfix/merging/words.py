@@ -65,8 +65,10 @@ def _left(merged: Merged) -> str:
     where = f"Errors left in the {plural(merged.unanswered, 'row')} nobody answered"
     left = merged.left
     if left is None or left.drawn < FEW:
-        drawn = 0 if left is None else left.drawn
-        return f"{where}: {about(merged.guessed)} by suspicion alone; {drawn} answers drawn at random are too few"
+        few = 0 if left is None else left.drawn
+        return (
+            f"{where}: {about(merged.guessed)} by suspicion alone; {few} answers drawn at random are too few"
+        )
     open_ = "" if left.complete else "; open tasks are taken to be like the others"
     interval = f"{left.low:,.0f} to {left.high:,.0f}"
     drawn = plural(left.drawn, "answer")

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from labelfix.errors import InputError, UsageError
 from labelfix.manifest import Manifest
+from labelfix.readers.folder import metadata_tables
 from labelfix.readers.recognising import table_format
 from labelfix.readers.rows import Rows
-from labelfix.readers.storage import leaf
-from labelfix.readers.table import TableReader, open_rows
+from labelfix.readers.storage import Place, leaf
+from labelfix.readers.table import TableReader, open_rows, text_rows
 from labelfix.rewriting.delimited import raw_cells, rewrite_delimited
 from labelfix.rewriting.edits import PREFIX, Edits
 from labelfix.rewriting.jsonl import raw_values, rewrite_lines
@@ -28,7 +29,8 @@ __all__ = ["PREFIX", "Edits", "check_out", "default_out", "raw_labels", "rewrite
 def default_out(source: str) -> Path:
     """Return where the rewritten manifest goes unless told otherwise: beside the source, `.fixed` in its name."""
     if not TableReader().recognises(source):
-        return Path(f"{source.rstrip('/')}.fixed.csv")
+        kind = _format(source)
+        return Path(f"{source.rstrip('/')}.fixed" + (f".{kind}" if kind else ""))
     name = leaf(source)
     stem, dot, ending = name.partition(".")
     return Path(source).with_name(f"{stem}.fixed{dot}{ending}")
@@ -40,43 +42,58 @@ def check_out(source: str, out: Path) -> None:
         raise UsageError(f"-o {out}: is the manifest itself, which stays as it is; choose another name")
     if not out.absolute().parent.is_dir():
         raise UsageError(f"{out.parent}: there is no such directory; create it, or choose another -o")
-    wanted = table_format(leaf(source)) if TableReader().recognises(source) else "csv"
+    wanted = _format(source)
     if wanted is not None and table_format(out.name) != wanted:
         raise UsageError(
             f"-o {out}: the manifest is written in its own format; choose a name that ends with .{wanted}"
         )
     if wanted is None and out.is_file():
-        raise UsageError(
-            f"-o {out}: is a file, but the manifest is a directory of tables; choose a directory"
-        )
+        raise UsageError(f"-o {out}: is a file, but the manifest is several tables; choose a directory")
+
+
+def _format(source: str) -> str | None:
+    """Return the format of the one table that a manifest is, or becomes; None for several."""
+    if TableReader().recognises(source):
+        return table_format(leaf(source))
+    names = metadata_tables(Place(source))
+    return "csv" if not names else table_format(names[0]) if len(names) == 1 else None
+
+
+def _tables(manifest: Manifest) -> Rows | None:
+    """Return the rows of the tables that hold the labels; None for a folder whose directories do."""
+    if TableReader().recognises(manifest.source):
+        return open_rows(manifest.source)
+    place = Place(manifest.source)
+    names = metadata_tables(place)
+    rows = text_rows(place, names) if names else None
+    return rows if rows is not None and manifest.columns["label"] in rows.schema.names else None
 
 
 def rewrite(manifest: Manifest, edits: Edits, out: Path) -> None:
     """Write the manifest with the edits, in its own format and column order; a folder of images becomes a CSV.
 
-    Without edits the files are copied byte for byte. Raises InputError when the source cannot be read any more.
+    Without edits the files are copied byte for byte; several tables keep their places below `out`. Raises InputError
+    when the source cannot be read any more.
     """
-    if not TableReader().recognises(manifest.source):
+    rows = _tables(manifest)
+    if rows is None:
         _write_folder(manifest, edits, out)
         return
-    rows = open_rows(manifest.source)
     if len(rows) != len(manifest):
         raise InputError(f"{manifest.source}: has changed while it was read; run the command again")
     name = manifest.columns["label"]
     spelled = _spellings(rows, name, manifest)
-    single = table_format(leaf(manifest.source)) is not None
+    single = _format(manifest.source) is not None
     for f, file in enumerate(rows.files):
         part = edits.between(int(rows.starts[f]), int(rows.starts[f + 1]))
-        place = out if single else out / posixpath.basename(file)
-        _rewrite_file(rows, file, name, spelled, part, edits, place)
+        _rewrite_file(rows, file, name, spelled, part, edits, out if single else out / file)
 
 
 def raw_labels(manifest: Manifest, positions: Any) -> list[Any]:
     """Return the labels of these rows as the files spell them: text with its quotes, or values where they are typed."""
-    name = manifest.columns["label"]
-    if not TableReader().recognises(manifest.source):
+    name, rows = manifest.columns["label"], _tables(manifest)
+    if rows is None:
         return [manifest.classes[k] if k >= 0 else "" for k in manifest.labels[positions]]
-    rows = open_rows(manifest.source)
     kind = table_format(leaf(rows.files[0]))
     if kind == "parquet":
         values: list[Any] = rows.column(name).take(pa.array(positions)).to_pylist()
