@@ -114,7 +114,7 @@ def queue_of(findings: Findings, selection: Selection, serving: Serving, progres
     table = findings.table.take(pa.array(selected.rows))
     shown = ["id", "image", "label", "suggested", "confidence", "suspicion", "rank", "soft_label"]
     table = table.select(shown).append_column("drawn_with", pa.array(selected.drawn_with, pa.float64()))
-    settings = {"selection": asdict(selection), "pool": _pool(findings)}
+    settings = {"selection": asdict(selection), "manifest": str(findings.meta.get("manifest", ""))}
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=5)
     for column in ("id", "label", "suspicion"):
         digest.update(repr(table.column(column).to_pylist()).encode())
@@ -144,10 +144,6 @@ def _origin(findings: Findings, serving: Serving, progress: Progress) -> Manifes
         progress.note(f"images are not looked at: {manifest.source} is not what was scanned any more")
         return None
     return manifest
-
-
-def _pool(findings: Findings) -> str:
-    return str(findings.meta.get("manifest", ""))
 
 
 def _trusted(findings: Findings) -> Mask | None:

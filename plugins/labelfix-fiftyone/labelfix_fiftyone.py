@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from labelfix.errors import UsageError
 from labelfix.exporters.queue import Queue, Task
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import fiftyone
 
 LOCAL = "local"
+DATABASE = "FIFTYONE_DATABASE_URI"
 CHUNK = 500
 """Samples added at once."""
 ANSWER = "answer"
@@ -75,7 +77,11 @@ def _fiftyone(url: str) -> Any:
     if url != LOCAL:
         if not url.startswith("mongodb"):
             raise UsageError(f"{url}: is neither {LOCAL!r} nor a mongodb:// address, which FiftyOne needs")
-        os.environ["FIFTYONE_DATABASE_URI"] = url
+        if urlsplit(url).password:
+            raise UsageError(
+                f"the URL holds a password, which others can read; set {DATABASE}, and give {LOCAL!r}"
+            )
+        os.environ[DATABASE] = url
     import fiftyone
 
     return fiftyone

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -113,18 +114,24 @@ class _Api:
             raise UsageError(
                 f"the environment variable {TOKEN} is not set; it holds the token of your account"
             )
+        if urlsplit(url).password:
+            raise UsageError(f"the URL holds a password, which others can read; set {TOKEN} instead")
         self.url, self.patience, self.pause = url.rstrip("/"), patience, pause
-        self.why = ""
-        self.session = requests.Session()
-        self._authorise(token)
-
-    def _authorise(self, token: str) -> None:
-        """A personal access token (a JWT) is first changed for one that is valid a few minutes."""
-        if token.count(".") == 2:
-            found = self.post("/api/token/refresh", {"refresh": token})
-            self.session.headers["Authorization"] = f"Bearer {found['access']}"
-        else:
+        self.why, self.session, self.token = "", requests.Session(), token
+        self.personal = token.count(".") == 2  # a JWT
+        if not self.personal:
             self.session.headers["Authorization"] = f"Token {token}"
+
+    def _authorise(self) -> None:
+        """Change a personal access token for one that is valid a few minutes."""
+        answer = self.session.post(
+            f"{self.url}/api/token/refresh", json={"refresh": self.token}, timeout=self.patience,
+            headers={"Authorization": None},
+        )  # fmt: skip
+        if answer.status_code >= 400:
+            self._refused(answer, "/api/token/refresh")
+            raise requests.exceptions.ConnectionError(f"status {answer.status_code}")
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access']}"
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self._ask("GET", path, params=parameters)
@@ -149,7 +156,7 @@ class _Api:
         failures = 0
         while True:
             try:
-                answer = self.session.request(method, self.url + path, timeout=self.patience, **body)
+                answer = self._once(method, path, body)
             except requests.exceptions.InvalidURL as error:
                 raise UsageError(f"{self.url}: is no URL of a server ({error}); check --push") from error
             except requests.exceptions.RequestException as error:
@@ -162,6 +169,16 @@ class _Api:
             if not retry:
                 raise _UnsureError
             failures = self.failed(failures)
+
+    def _once(self, method: str, path: str, body: dict[str, Any]) -> requests.Response:
+        """Ask, with a fresh short-lived token where the old one has run out."""
+        if self.personal and "Authorization" not in self.session.headers:
+            self._authorise()
+        answer = self.session.request(method, self.url + path, timeout=self.patience, **body)
+        if self.personal and answer.status_code == 401:
+            self._authorise()
+            answer = self.session.request(method, self.url + path, timeout=self.patience, **body)
+        return answer
 
     def _refused(self, answer: requests.Response, path: str) -> None:
         """Raise for what no repetition helps."""

@@ -22,6 +22,7 @@ class Faulty(ThreadingHTTPServer):
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__(("127.0.0.1", 0), Words)
+        self.short_lived, self.issued, self.uses = False, 0, 0
         self.faults, self.tasks, self.config, self.lock = faults, [], "", threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -34,7 +35,19 @@ class Faulty(ThreadingHTTPServer):
 class Words(BaseHTTPRequestHandler):
     server: Faulty
 
+    def admitted(self) -> bool:
+        """Each short-lived token is good for three requests."""
+        if not self.server.short_lived:
+            return True
+        if self.headers.get("Authorization") != f"Bearer {self.server.issued}" or self.server.uses >= 3:
+            self.answer(401, {})
+            return False
+        self.server.uses += 1
+        return True
+
     def do_GET(self) -> None:
+        if not self.admitted():
+            return
         path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
         if path == "/api/projects/":
             held = [{"id": 1, "title": "faulty"}] if self.server.config else []
@@ -48,6 +61,13 @@ class Words(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/token/refresh":
+            assert body == {"refresh": "a.b.c"}
+            self.server.issued, self.server.uses = self.server.issued + 1, 0
+            self.answer(200, {"access": str(self.server.issued)})
+            return
+        if not self.admitted():
+            return
         if self.path == "/api/projects/":
             self.server.config = body["label_config"]
             self.answer(201, {"id": 1})
@@ -125,3 +145,22 @@ def test_without_a_token_nothing_is_asked(monkeypatch):
     monkeypatch.delenv("LABEL_STUDIO_API_KEY")
     with pytest.raises(UsageError, match="LABEL_STUDIO_API_KEY is not set"):
         LabelStudioServer().push(queue(), "http://127.0.0.1:9", "faulty")
+
+
+def test_a_personal_access_token_is_renewed_when_it_runs_out(monkeypatch):
+    from labelfix_label_studio import LabelStudioServer
+
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a.b.c")
+    server = Faulty([])
+    server.short_lived = True
+    assert LabelStudioServer(patience=1.0, pause=0.1).push(queue(), server.url, "faulty") == 250
+    assert server.issued > 1
+    assert len(server.tasks) == 250
+
+
+def test_a_url_with_a_password_is_refused_without_being_shown():
+    from labelfix_label_studio import LabelStudioServer
+
+    with pytest.raises(UsageError, match="holds a password") as error:
+        LabelStudioServer().push(queue(), "http://me:hidden@127.0.0.1:9", "faulty")
+    assert "hidden" not in str(error.value)
