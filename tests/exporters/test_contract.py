@@ -142,7 +142,7 @@ def test_every_built_in_is_checked_here():
 
 
 @pytest.mark.parametrize("name", TOOLS)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     ids=st.lists(text | tricky, min_size=1, max_size=5, unique=True),
     classes=names,

@@ -25,7 +25,7 @@ cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8) | st.
     ["=1", "a,b", 'x"y', "'-", " p "]
 )
 label = st.sampled_from(["cat", "dog", "a,b", 'big "dog"', " cow"])
-few = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
