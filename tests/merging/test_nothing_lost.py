@@ -172,7 +172,9 @@ def test_what_was_applied_can_be_taken_back(make_run, ending, data):
         back = case.path / f"back.{ending}"
         assert take_back(case.findings, done.undo, back) == done.rows
         if ending == "parquet":
-            assert pq.read_table(back).equals(pq.read_table(case.source), check_metadata=True)
+            old, new = pq.read_table(case.source), pq.read_table(back)
+            assert new.schema.equals(old.schema, check_metadata=True)
+            assert new.to_pydict() == old.to_pydict()
         else:
             assert back.read_bytes() == case.source.read_bytes()
 
