@@ -52,14 +52,15 @@ def merge(
     place = default_out(source) if out is None else Path(out)
     check_out(source, place)
     now = reopen(found, source, images)
+    of_run = _positions(found, now)
     queues = {} if found.run is None else remembered(RunDir(found.run).queues)
-    gathered = gather(read_answers(paths), now, queues, set_aside, new_classes)
+    shown = None if of_run is None else _shown(found, now, of_run)
+    gathered = gather(read_answers(paths), now, queues, set_aside, new_classes, shown)
     given = [now.classes[k] if k >= 0 else None for k in now.labels]
     decisions = decide(gathered.votes, given)
     asked = _asked(queues, found)
     rewrite(now, edits_of(decisions, now, _drawn(queues)), place)
     notes = [*gathered.notes, *_moved(source, place, now)]
-    of_run = _positions(found, now)
     if of_run is not None:
         decisions = [replace(one, row=int(of_run[one.row])) for one in decisions if of_run[one.row] >= 0]
         votes = [replace(v, row=int(of_run[v.row])) for v in gathered.votes if of_run[v.row] >= 0]
@@ -119,9 +120,17 @@ def _drawn(queues: dict[str, pa.Table]) -> dict[str, float]:
 
 
 def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | None:
-    """Return the run's position of each manifest row, -1 for none; None where the manifest is the one scanned."""
+    """Return the run's position of each manifest row, -1 for none; None where the manifest is the one scanned.
+
+    Raises InputError where rows cannot be told apart but by their places, which may have changed.
+    """
     if manifest.digest == findings.meta.get("manifest"):
         return None
+    if "id" not in manifest.columns and not manifest.root:
+        raise InputError(
+            f"{manifest.source}: is not what was scanned any more, and its rows have no ids to be found by; "
+            f"name the manifest as it was with --manifest, or scan again"
+        )
     ids = findings.table.column("id").combine_chunks()
     found = pc.index_in(pa.array(manifest.ids, pa.string()), value_set=ids).fill_null(-1)
     rows: NDArray[np.int64] = found.to_numpy().astype(np.int64)
@@ -130,6 +139,13 @@ def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | No
             f"{manifest.source}: holds none of the rows that were scanned; name another with --manifest"
         )
     return rows
+
+
+def _shown(findings: Findings, manifest: Manifest, of_run: NDArray[np.int64]) -> list[str | None]:
+    """Return the label of each manifest row [N] as annotators saw it."""
+    labels = findings.table.column("label").take(pa.array(of_run.clip(0))).to_pylist()
+    now = [manifest.classes[k] if k >= 0 else None for k in manifest.labels]
+    return [label if at >= 0 else other for label, at, other in zip(labels, of_run, now, strict=True)]
 
 
 def _moved(source: str, place: Path, manifest: Manifest) -> list[str]:

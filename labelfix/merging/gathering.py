@@ -80,8 +80,9 @@ def gather(
     queues: dict[str, pa.Table],
     set_aside: bool = False,
     new_classes: Sequence[str] = (),
+    shown: Sequence[str | None] | None = None,
 ) -> Gathered:
-    """Find the row and the meaning of each answer.
+    """Find the row and the meaning of each answer. `shown` [N] are the labels that annotators saw, if not today's.
 
     Raises InputError for unknown rows and words, unless these answers are `set_aside`. An answer to another image
     than the row has now is always left out, and said so.
@@ -105,9 +106,10 @@ def gather(
             problems.append(places.unknown(answer))
             continue
         asked.add(row)
+        says: tuple[str | None, str] | None
         if answer.keeps:
-            label = manifest.labels[row]
-            says = (manifest.classes[label], "") if label >= 0 else None
+            kept = _given(manifest, row) if shown is None else shown[row]
+            says = None if kept is None else (kept, "")
         elif answer.says is None:
             continue
         else:
@@ -141,6 +143,11 @@ def gather(
         )
     answered = {row for row, _ in votes}
     return Gathered(list(votes.values()), len(asked - answered - changed), tuple(notes))
+
+
+def _given(manifest: Manifest, row: int) -> str | None:
+    label = manifest.labels[row]
+    return manifest.classes[label] if label >= 0 else None
 
 
 def _refuse_or_note(problems: list[str], set_aside: bool) -> list[str]:

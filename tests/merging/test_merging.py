@@ -255,3 +255,23 @@ def test_the_command_says_what_came_of_it(letters, tmp_path, capsys):
     assert "Another round" in shown
     assert command(["merge", str(tmp_path / "run"), str(file), "-o", str(tmp_path / "f.csv"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 30
+
+
+def test_rows_of_a_changed_manifest_are_found_by_id_and_what_was_shown_counts(letters, tmp_path):
+    found = letters()
+    lines = (tmp_path / "m.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "m.csv").write_text("\n".join([lines[0], *lines[:2:-1], "r0,c,note 0"]), encoding="utf-8")
+    (tmp_path / "marks.csv").write_text("id,label,decision\nr0,a,reject\nr5,a,relabel\n", encoding="utf-8")
+    merged = labelfix.merge(found, tmp_path / "marks.csv", tmp_path / "fixed.csv")
+    rows = {row["id"]: row for row in table(tmp_path / "fixed.csv")}
+    assert (rows["r0"]["label"], rows["r0"]["labelfix.previous_label"]) == ("a", "c")
+    assert rows["r5"]["label"] == "a"
+    assert "matched by id" in merged.notes[-1]
+
+
+def test_rows_without_ids_are_not_guessed_after_a_change(tmp_path, make_run):
+    (tmp_path / "m.csv").write_text("label,x\n" + "".join(f"{'ab'[i % 2]},{i}\n" for i in range(6)))
+    found = make_run(tmp_path / "m.csv", tmp_path / "run")
+    (tmp_path / "m.csv").write_text("label,x\nb,9\n" + "".join(f"{'ab'[i % 2]},{i}\n" for i in range(6)))
+    with pytest.raises(InputError, match="no ids to be found by"):
+        labelfix.merge(found, answers(tmp_path, [("0", "b")]), tmp_path / "fixed.csv")
