@@ -14,7 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelfix.applying import apply
     from labelfix.errors import InconclusiveError, InputError, LabelfixError, UsageError
+    from labelfix.exporting import export
     from labelfix.findings import Correction, Findings
     from labelfix.gatekeeping import gate
     from labelfix.gating.policy import Policy
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from labelfix.learn.recipe import Recipe
     from labelfix.learn.saved import load_classifier
     from labelfix.manifest import Manifest
+    from labelfix.merging import merge
     from labelfix.pipeline import scan
     from labelfix.readers import read
     from labelfix.retraining.running import train
@@ -37,6 +40,9 @@ _HOME = {
     "Policy": "gating.policy",
     "Verdict": "gating.verdict",
     "Check": "gating.verdict",
+    "export": "exporting",
+    "merge": "merging",
+    "apply": "applying",
     "Recipe": "learn.recipe",
     "Manifest": "manifest",
     "Findings": "findings",
@@ -60,8 +66,11 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "apply",
+    "export",
     "gate",
     "load_classifier",
+    "merge",
     "read",
     "scan",
     "train",

@@ -104,6 +104,8 @@ class Findings:
     <corrector>.score, <corrector>.suggested and cleanlab.is_issue."""
     meta: dict[str, Any]
     """schema, classes, correctors, recipe, manifest (digest), versions, estimated_errors."""
+    run: Path | None = None
+    """Run directory it lies in; None for a lone file."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -182,7 +184,8 @@ class Findings:
     def read(cls, path: Path | str) -> Findings:
         """Read findings.parquet, or that of a run directory; raises InputError."""
         path = Path(path)
-        path = path / "findings.parquet" if path.is_dir() else path
+        run = path if path.is_dir() else None
+        path = path if run is None else path / "findings.parquet"
         try:
             with pq.ParquetFile(path) as file:  # lighter than read_table, which imports the dataset module
                 table = file.read()
@@ -198,4 +201,4 @@ class Findings:
                 f"{path}: written by a newer labelfix (schema {meta['schema']}, "
                 f"this one reads up to {SCHEMA}); upgrade labelfix"
             )
-        return cls(table, meta)
+        return cls(table, meta, run)

@@ -170,7 +170,7 @@ def _write(
         "versions": {name: version(name) for name in VERSIONS},
         "estimated_errors": estimate,
     }
-    findings = Findings(table, meta)
+    findings = Findings(table, meta, run.path)
     findings.write(run.findings)
     return findings
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from labelfix.errors import UsageError, unknown_name
 
-Kind = Literal["readers", "correctors", "exporters"]
+Kind = Literal["readers", "correctors", "exporters", "servers"]
 
 
 def names(kind: Kind) -> dict[str, EntryPoint]:

@@ -109,6 +109,11 @@ class RunDir:
         """The page that shows it all."""
         return self.path / "report.html"
 
+    @property
+    def queues(self) -> Path:
+        """What was sent to annotators: a file for each queue."""
+        return self.path / "queues"
+
     def state(self, corrector: str) -> Path:
         """Where a corrector's state is."""
         return self.path / "state" / f"{corrector}.safetensors"

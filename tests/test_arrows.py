@@ -11,13 +11,27 @@ import pytest
 import labelfix
 
 HEAVY = ("torch", "timm", "cleanlab", "sklearn", "faiss", "torchvision")
-LIGHT = ("manifest", "trajectories", "evidence", "findings", "rundir", "plugins", "errors", "progress", "cli")
+LIGHT = (
+    "manifest",
+    "trajectories",
+    "evidence",
+    "findings",
+    "rundir",
+    "plugins",
+    "errors",
+    "progress",
+    "cli",
+    "exporting",
+    "applying",
+    "origin",
+)
 
 
 def modules() -> list[str]:
     names = [info.name for info in pkgutil.walk_packages(labelfix.__path__, "labelfix.")]
     packages = tuple(
-        f"labelfix.{name}" for name in ("readers", "reporting", "gating", "exporters", "reference")
+        f"labelfix.{name}"
+        for name in ("readers", "reporting", "gating", "exporters", "reference", "merging", "rewriting")
     )
     return [
         "labelfix",

@@ -17,9 +17,11 @@ from typing import Any, NoReturn
 import click
 
 from labelfix import __version__
+from labelfix.cli.apply import apply
 from labelfix.cli.bench import bench
-from labelfix.cli.export import export
+from labelfix.cli.export import export, pull
 from labelfix.cli.gate import gate
+from labelfix.cli.merge import merge
 from labelfix.cli.plugins import plugins
 from labelfix.cli.report import report
 from labelfix.cli.scan import scan
@@ -48,7 +50,7 @@ def cli() -> None:
     """
 
 
-for command in (bench, export, gate, meta_train, plugins, report, scan, train):
+for command in (apply, bench, export, gate, merge, meta_train, plugins, pull, report, scan, train):
     cli.add_command(command)
 
 

@@ -7,7 +7,7 @@ import click
 
 @click.command()
 def plugins() -> None:
-    """List the installed readers and correctors, and their packages.
+    """List what is installed of readers, correctors, exporters and servers.
 
     \b
     Example:
@@ -15,7 +15,7 @@ def plugins() -> None:
     """
     from labelfix.plugins import names
 
-    for kind in ("readers", "correctors", "exporters"):
+    for kind in ("readers", "correctors", "exporters", "servers"):
         found = names(kind)
         if found:
             click.echo(f"{kind}:")

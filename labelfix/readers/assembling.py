@@ -134,8 +134,10 @@ def _trusted(
 ) -> NDArray[np.bool_] | None:
     if "trusted" not in roles:
         return None
+    answered = f"{sniffing.OURS}trusted"
     try:
-        return truth(rows, roles["trusted"])
+        trusted = truth(rows, roles["trusted"])
+        return trusted | truth(rows, answered) if answered in rows.schema.names else trusted
     except InputError:
         if columns.trusted is not None:
             raise
@@ -143,4 +145,7 @@ def _trusted(
             f"column {roles['trusted']!r} is not true or false, so it is not used as the trusted column"
         )
         del roles["trusted"]
-        return None
+        if answered not in rows.schema.names:
+            return None
+        roles["trusted"] = answered
+        return truth(rows, answered)

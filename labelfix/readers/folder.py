@@ -67,6 +67,11 @@ class FolderReader:
         return assemble(rows, columns, source, notes)
 
 
+def metadata_tables(root: Place) -> tuple[str, ...]:
+    """Return the tables beside a folder's images, as they are read: relative to it."""
+    return _look(root).metadata
+
+
 def _look(root: Place) -> Found:
     images: list[str] = []
     metadata, tables, directories, ignored = [], [], [], 0

@@ -26,7 +26,7 @@ CONVENTIONS: dict[str, tuple[str, ...]] = {
         "group", "group_id", "groups", "patient", "patient_id", "video", "video_id", "product", "product_id",
         "burst", "burst_id", "subject", "subject_id",
     ),
-    "trusted": ("trusted", "is_trusted", "verified", "is_verified"),
+    "trusted": ("trusted", "is_trusted", "verified", "is_verified", "labelfix.trusted"),
     "annotator": (
         "annotator", "annotator_id", "worker", "worker_id", "workerid", "labeler", "labeler_id", "labeller",
         "rater", "rater_id",
@@ -34,6 +34,9 @@ CONVENTIONS: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset"),
 }  # fmt: skip
 """Role → column names, the likelier first; compared in lower case, with spaces and hyphens as underscores."""
+
+OURS = "labelfix."
+"""Columns that merging adds begin so. None but `labelfix.trusted` is a role; that one adds to the user's own."""
 
 _LABEL_LIKE = re.compile(r"(^|_)(labels?|class|category|target)(_|$)")
 
@@ -59,7 +62,7 @@ def choose(rows: Rows, columns: Columns) -> Choice:
     notes: list[str] = []
     for role in CONVENTIONS:
         if role not in roles:
-            free = [field for field in rows.schema if field.name not in roles.values()]
+            free = [f for f in rows.schema if f.name not in roles.values() and not _about_answers(f.name)]
             found = _image(rows, free, notes, columns) if role == "image" else _named(rows, role, free, notes)
             if found is not None:
                 roles[role] = found
@@ -76,7 +79,11 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 def label_candidates(rows: Rows) -> list[str]:
     """Return the columns whose names speak of labels without being a convention."""
-    return [f.name for f in rows.schema if _LABEL_LIKE.search(_plain(f.name)) and is_scalar(f.type)]
+    return [
+        f.name
+        for f in rows.schema
+        if _LABEL_LIKE.search(_plain(f.name)) and is_scalar(f.type) and not _about_answers(f.name)
+    ]
 
 
 def no_label(rows: Rows) -> InputError:
@@ -151,6 +158,10 @@ def _by_convention(rows: Rows, role: str, names: list[str]) -> list[str]:
             f"choose one with --{role}-col"
         )
     return found
+
+
+def _about_answers(name: str) -> bool:
+    return name.startswith(OURS) and name != f"{OURS}trusted"
 
 
 def _plain(name: str) -> str:

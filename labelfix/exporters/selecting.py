@@ -1,0 +1,161 @@
+"""Selecting: which rows go into a queue, and with which probability each of them came there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from labelfix.errors import UsageError, nearest
+from labelfix.exporters.sampling import draw, probabilities
+from labelfix.findings import Findings
+
+AUDIT = 0.1
+"""Share of a budget that is spent on rows drawn at random."""
+
+Mask = NDArray[np.bool_]
+
+
+def _flag(name: str) -> Callable[[pa.Table], Mask]:
+    return lambda table: pc.fill_null(table.column(name), False).to_numpy().astype(bool)
+
+
+def _conflict(table: pa.Table) -> Mask:
+    """Rows that have a copy with another label."""
+    pairs = table.select(["duplicate_group", "label"])
+    groups = pairs.group_by("duplicate_group").aggregate([("label", "count_distinct")])
+    at_odds = groups.filter(pc.greater(groups.column("label_count_distinct"), 1)).column("duplicate_group")
+    return np.asarray(
+        pc.is_in(table.column("duplicate_group"), value_set=at_odds.drop_null()).to_numpy(), bool
+    )
+
+
+ISSUES: dict[str, Callable[[pa.Table], Mask]] = {
+    "label-error": _flag("is_label_error"),
+    "auto-fix": _flag("auto_fix"),
+    "ambiguous": _flag("is_ambiguous"),
+    "outlier": _flag("is_outlier"),
+    "duplicate": lambda table: pc.is_valid(table.column("duplicate_group")).to_numpy(),
+    "conflict": _conflict,
+}
+"""What `--only` may ask for → the rows [N] it is true of."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asks for. Rows whose label is trusted, and rows that were not scored, are never asked about."""
+
+    top: int | None = None
+    """At most so many of the most suspicious rows."""
+    min_suspicion: float | None = None
+    """Rows at least so suspicious."""
+    budget: int | None = None
+    """At most so many tasks, a part of them drawn at random."""
+    audit: int | None = None
+    """So many rows drawn at random among those not chosen; None: a tenth of the budget, or none without one."""
+    per_class: int | None = None
+    """At most so many chosen rows of each given class; rows drawn at random come on top."""
+    only: tuple[str, ...] = ()
+    """Names of `ISSUES`: rows with one of them."""
+    seed: int = 0
+    """Of the random part."""
+
+    def __post_init__(self) -> None:
+        for name in self.only:
+            if name not in ISSUES:
+                raise UsageError(f"--only {name}: no such issue; {nearest(name, ISSUES)}")
+        if self.budget is not None and self.top is not None:
+            raise UsageError("--budget and --top both say how many rows; leave one of them out")
+        for option, value, least in (("--top", self.top, 1), ("--budget", self.budget, 1), ("--audit", self.audit, 0),
+                                     ("--per-class", self.per_class, 1)):  # fmt: skip
+            if value is not None and value < least:
+                raise UsageError(f"{option} is {value}, but must be at least {least}")
+        if self.budget is not None and self.audit is not None and self.audit > self.budget:
+            raise UsageError(
+                f"--audit {self.audit} is more than --budget {self.budget}, of which it is a part"
+            )
+        if self.min_suspicion is not None and not 0 <= self.min_suspicion <= 1:
+            raise UsageError(f"--min-suspicion is {self.min_suspicion}, but suspicion lies in 0 … 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """n rows in the order they are served: descending suspicion, by rank where it is equal."""
+
+    rows: NDArray[np.intp]
+    """[n] manifest positions."""
+    drawn_with: NDArray[np.float64]
+    """[n] probability of having come into the queue: 1 for those chosen, less for those drawn."""
+
+
+def askable(findings: Findings, trusted: Mask | None) -> NDArray[np.intp]:
+    """Return the rows [M] that a queue may hold, by descending suspicion, each id once.
+
+    Where a row is one annotator's answer, the most suspicious row of an image stands for the image.
+    """
+    suspicion = findings.column("suspicion").astype(np.float64)
+    free = ~np.isnan(suspicion) if trusted is None else ~np.isnan(suspicion) & ~trusted
+    order = findings.order()
+    order = order[free[order]]
+    order = order[np.argsort(-suspicion[order], kind="stable")]
+    codes = findings.table.column("id").combine_chunks().dictionary_encode().indices.to_numpy()[order]
+    _, first = np.unique(codes, return_index=True)
+    return order[np.sort(first)]
+
+
+def select(findings: Findings, selection: Selection, trusted: Mask | None = None) -> Selected:
+    """Choose rows; raises UsageError when none is left.
+
+    Asking about a row is expected to mend as many errors as its suspicion, so the most suspicious rows mend most.
+    Without --top, --min-suspicion, --budget or --only, the rows that are flagged as label errors are chosen.
+    """
+    pool = askable(findings, trusted)
+    suspicion = findings.column("suspicion").astype(np.float64)
+    only = selection.only
+    unbounded = selection.top is None and selection.min_suspicion is None and selection.budget is None
+    if unbounded and not only:
+        only = ("label-error",)
+    fits = np.ones(len(pool), bool)
+    if only:
+        fits = np.logical_or.reduce([ISSUES[name](findings.table) for name in only])[pool]
+    if selection.min_suspicion is not None:
+        fits &= suspicion[pool] >= selection.min_suspicion
+    if selection.per_class is not None:
+        fits &= _first_of_class(findings, pool, fits, selection.per_class)
+    audit = selection.audit
+    if audit is None:
+        audit = (
+            0 if selection.budget is None else min(selection.budget, max(1, round(AUDIT * selection.budget)))
+        )
+    most = selection.top if selection.budget is None else selection.budget - audit
+    chosen = np.flatnonzero(fits)[:most]
+    rest = np.setdiff1d(np.arange(len(pool)), chosen)
+    drawn, chance = rest[:0], np.zeros(0)
+    if audit and len(rest):
+        every = probabilities(suspicion[pool[rest]], audit)
+        found = draw(every, np.random.default_rng(selection.seed))
+        drawn, chance = rest[found], every[found]
+    if not len(chosen) + len(drawn):
+        raise UsageError(
+            f"no row is selected: {len(pool):,} rows may be asked about, and none of them fits; "
+            f"relax --min-suspicion or --only, or choose by --top or --budget"
+        )
+    places = np.concatenate([chosen, drawn])
+    order = np.argsort(places)
+    return Selected(pool[places[order]], np.concatenate([np.ones(len(chosen)), chance])[order])
+
+
+def _first_of_class(findings: Findings, pool: NDArray[np.intp], fits: Mask, most: int) -> Mask:
+    """[M] whether fewer than `most` rows of the same given class that fit come before."""
+    codes = findings.table.column("label").combine_chunks().dictionary_encode().indices.to_numpy()[pool]
+    keep = np.zeros(len(pool), bool)
+    at = np.flatnonzero(fits)
+    order = at[np.argsort(codes[at], kind="stable")]
+    starts = np.flatnonzero(np.concatenate([[True], codes[order][1:] != codes[order][:-1]]))
+    within = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    keep[order[within < most]] = True
+    return keep

@@ -1,0 +1,154 @@
+"""Merging: the annotators' answers go into the manifest, with their provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from labelfix.errors import InputError
+from labelfix.exporters.queue import remembered
+from labelfix.findings import Findings
+from labelfix.manifest import Manifest
+from labelfix.merging.annotators import annotators
+from labelfix.merging.consensus import CORRECTED, EMPTIED, TRUSTED, Decision, decide
+from labelfix.merging.gathering import gather, read_answers, rows_of_id
+from labelfix.merging.summary import Asked, Merged, summarise
+from labelfix.origin import reopen, source_of
+from labelfix.rewriting import Edits, check_out, default_out, rewrite
+from labelfix.rewriting.edits import KEPT
+from labelfix.rundir import RunDir
+
+__all__ = ["Merged", "merge"]
+
+
+def merge(
+    findings: Findings | str | Path,
+    answers: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    manifest: str | Path | None = None,
+    images: str | None = None,
+    new_classes: Sequence[str] = (),
+    set_aside: bool = False,
+) -> Merged:
+    """Write the manifest with the labels that annotators gave, and say what they found.
+
+    `findings` may be a run directory, `answers` files of any tool that has an exporter. The manifest is written in its
+    own format; without answers byte for byte. `manifest` names it where it is not the one that was scanned, `images`
+    where its images are. Raises InputError, with nothing written, for answers to unknown rows or with unknown classes,
+    unless they are `set_aside`, and UsageError for a bad `out`.
+    """
+    found = findings if isinstance(findings, Findings) else Findings.read(findings)
+    paths = [Path(answers)] if isinstance(answers, str | Path) else [Path(path) for path in answers]
+    source = source_of(found, manifest)
+    place = default_out(source) if out is None else Path(out)
+    check_out(source, place)
+    now = reopen(found, source, images)
+    of_run = _positions(found, now)
+    queues = {} if found.run is None else remembered(RunDir(found.run).queues)
+    shown = None if of_run is None else _shown(found, now, of_run)
+    gathered = gather(read_answers(paths), now, queues, set_aside, new_classes, shown)
+    given = [now.classes[k] if k >= 0 else None for k in now.labels]
+    decisions = decide(gathered.votes, given)
+    asked = _asked(queues, found)
+    rewrite(now, edits_of(decisions, now, _drawn(queues)), place)
+    notes = [*gathered.notes, *_moved(source, place, now)]
+    if of_run is not None:
+        decisions = [replace(one, row=int(of_run[one.row])) for one in decisions if of_run[one.row] >= 0]
+        votes = [replace(v, row=int(of_run[v.row])) for v in gathered.votes if of_run[v.row] >= 0]
+        notes.append(f"{now.source} is not what was scanned: rows are matched by id")
+    else:
+        votes = gathered.votes
+    who = annotators(votes, decisions, found)
+    trusted = None if of_run is not None else now.trusted
+    return summarise(str(place), found, trusted, decisions, gathered.open, asked, who, notes)
+
+
+def edits_of(decisions: Sequence[Decision], manifest: Manifest, drawn_with: dict[str, float]) -> Edits:
+    """Return what decisions change: labels, and the columns that say why."""
+    rows_of = rows_of_id(manifest, [one.row for one in decisions])
+    changed = sorted((int(row), one) for one in decisions for row in rows_of[one.row])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    labels: list[Any] = []
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "previous_label", "decision", "annotators", "agreement", "source", "at", "drawn_with", "trusted"
+        )
+    }  # fmt: skip
+    for row, one in changed:
+        before = manifest.labels[row]
+        previous = manifest.classes[before] if before >= 0 else None
+        moved = one.word in TRUSTED and one.label != previous
+        labels.append(one.label if moved else None if one.word in EMPTIED else KEPT)
+        values = (previous, CORRECTED if moved else one.word, "; ".join(one.annotators), one.agreement,
+                  "; ".join(one.sources), one.at or now, drawn_with.get(str(manifest.ids[row])),
+                  one.word in TRUSTED)  # fmt: skip
+        for held, value in zip(columns.values(), values, strict=True):
+            held.append(value)
+    return Edits(np.array([row for row, _ in changed], np.int64), labels, columns)
+
+
+def _asked(queues: dict[str, pa.Table], findings: Findings) -> list[Asked]:
+    """Return the queues with the run's own positions."""
+    ids = findings.table.column("id").combine_chunks()
+    found = []
+    for table in queues.values():
+        rows = pc.index_in(table.column("id"), value_set=ids).to_numpy()
+        if not np.isnan(rows.astype(float)).any():
+            found.append(Asked(rows.astype(np.int64), table.column("drawn_with").to_numpy()))
+    return found
+
+
+def _drawn(queues: dict[str, pa.Table]) -> dict[str, float]:
+    """Return id → with which probability it came into a queue; the largest where it was in several."""
+    drawn: dict[str, float] = {}
+    for table in queues.values():
+        for id_, chance in zip(
+            table.column("id").to_pylist(), table.column("drawn_with").to_pylist(), strict=True
+        ):
+            drawn[id_] = max(chance, drawn.get(id_, 0.0))
+    return drawn
+
+
+def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | None:
+    """Return the run's position of each manifest row, -1 for none; None where the manifest is the one scanned.
+
+    Raises InputError where rows cannot be told apart but by their places, which may have changed.
+    """
+    if manifest.digest == findings.meta.get("manifest"):
+        return None
+    if "id" not in manifest.columns and not manifest.root:
+        raise InputError(
+            f"{manifest.source}: is not what was scanned any more, and its rows have no ids to be found by; "
+            f"name the manifest as it was with --manifest, or scan again"
+        )
+    ids = findings.table.column("id").combine_chunks()
+    found = pc.index_in(pa.array(manifest.ids, pa.string()), value_set=ids).fill_null(-1)
+    rows: NDArray[np.int64] = found.to_numpy().astype(np.int64)
+    if not (rows >= 0).any():
+        raise InputError(
+            f"{manifest.source}: holds none of the rows that were scanned; name another with --manifest"
+        )
+    return rows
+
+
+def _shown(findings: Findings, manifest: Manifest, of_run: NDArray[np.int64]) -> list[str | None]:
+    """Return the label of each manifest row [N] as annotators saw it."""
+    labels = findings.table.column("label").take(pa.array(of_run.clip(0))).to_pylist()
+    now = [manifest.classes[k] if k >= 0 else None for k in manifest.labels]
+    return [label if at >= 0 else other for label, at, other in zip(labels, of_run, now, strict=True)]
+
+
+def _moved(source: str, place: Path, manifest: Manifest) -> list[str]:
+    if not manifest.root or Path(source).absolute().parent == place.absolute().parent:
+        return []
+    return [f"image paths start in {manifest.root}: scan {place} with --images {manifest.root}"]
