@@ -178,7 +178,7 @@ def test_every_corrector_ranks_planted_errors_first_and_gives_probabilities(
 ):
     monkeypatch.chdir(planted.path)
     if corrector == "tmlc-paper" and evidence == "probabilities":
-        with pytest.raises(UsageError, match="corrector 'tmlc-paper' needs features"):
+        with pytest.raises(UsageError, match="corrector 'tmlc-paper' needs base model"):
             scan(planted.path, "run", correctors=[corrector], **EVIDENCE[evidence])
         return
     found = scan(planted.path, "run", correctors=[corrector], **EVIDENCE[evidence])
