@@ -62,7 +62,9 @@ class Model(NamedTuple):
 
 def main() -> None:
     """Print one row for each noise, model and seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("manifest", type=Path, help="Parquet with images and a column of true labels")
     parser.add_argument("--truth", required=True, help="column of true labels")
     parser.add_argument("--image", default="image", help="column of images")
