@@ -45,6 +45,16 @@ def test_rows_that_the_net_cannot_tell_apart_are_ordered_by_the_margin() -> None
     np.testing.assert_array_equal(order, np.argsort(-mean_margin))
 
 
+def test_two_learners_have_an_equal_say_in_the_margin() -> None:
+    seen = dataclasses.replace(rows(), two_learners=True)
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+    blend = Blend.from_dict(Blend.fit(log_odds, None, seen).to_dict())
+    order = np.argsort(blend(np.zeros(400, np.float32), None, seen))
+    margins = [block.margin[:, :, 0].mean(axis=1) for block in seen.blocks]
+    both = sum((margin - margin.mean()) / margin.std() for margin in margins)
+    np.testing.assert_array_equal(order, np.argsort(-both))
+
+
 def test_unseen_rows_are_blended_by_the_out_of_fold_margin_and_not_normalised_by_themselves() -> None:
     seen = rows()
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
@@ -95,6 +105,14 @@ def test_the_reading_of_both_weighs_more_the_farther_the_blocks_are_apart() -> N
 
     assert weight_of_whole(blind(0.0), alone) == 0.0
     assert 0.0 < weight_of_whole(blind(1.0), alone) < weight_of_whole(blind(4.0), alone) == 1.0
+
+
+def test_how_far_apart_two_learners_are_says_nothing_of_the_reading_of_both() -> None:
+    seen = rows()
+    blind = dataclasses.replace(seen.out_of_fold, margin=seen.out_of_fold.margin - 4)
+    apart = dataclasses.replace(seen, out_of_fold=blind)
+    assert weight_of_whole(apart, (0.6, 0.8, 0.7)) == 1.0
+    assert weight_of_whole(dataclasses.replace(apart, two_learners=True), (0.6, 0.8, 0.7)) == 0.0
 
 
 def test_the_reading_of_both_weighs_more_where_errors_come_in_groups_of_neighbours() -> None:
