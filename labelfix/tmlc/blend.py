@@ -7,8 +7,8 @@ come in groups of neighbours, which mislead blind heads. Both can be seen withou
 al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on.
 
 Where a fine-tuned model gives the in-sample block and heads on frozen features the out-of-fold one, two learners are
-asked, and neither margin is to be trusted alone: a model from scratch on few images knows less than the heads, on
-images that the backbone does not know it knows more. Both have an equal say: each is mistaken in its own way.
+asked, and neither is to be trusted alone: a model from scratch on few images knows less than the heads, on images that
+the backbone does not know it knows more. Margins and readings have an equal say: each is mistaken in its own way.
 
 Measured: examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their level, which transfers badly, is
 set so that the probabilities have a given mean.
@@ -27,13 +27,15 @@ from labelfix.trajectories import Floats
 
 SHARE = 0.5
 """Weight of the margin against the net's readings, all by their standard deviations; between .3 and .8 hardly anything
-changes. It doubles with the weight of the whole reading."""
+changes. It doubles with the weight of the whole reading; two learners have half of it each."""
 FAR = 0.2
 """Blocks are far apart when heads blind to the rows prefer another class for so many rows more than the others do."""
 NEAR = 0.06
 """Nearer than this, the second reading is not worth its time."""
 GROUPED = 0.1
 """Errors come in groups where belief in a label goes so much further with its neighbours' than with their number."""
+HALF = 0.5
+"""Weight of the whole reading where two learners are asked: the other one rests on the heads alone."""
 MOST = 15.0
 """Log-odds beyond which a row is as good as certain."""
 
@@ -96,9 +98,9 @@ class Blend:
         terms = _terms(withheld, whole, rows)
         spread = max(float(terms[0].std()), 1e-6)
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
-        share, views = SHARE * (1.0 + weight), {}
+        views = {}
         if rows.in_sample is not None:
-            margins = (share / 2, share / 2) if rows.two_learners else (share, 0.0)
+            margins = (SHARE / 2, SHARE / 2) if rows.two_learners else (SHARE * (1.0 + weight), 0.0)
             views["in_sample"] = View.fit(terms, (1.0 - weight, weight, *margins), spread, rate)
         if rows.out_of_fold is not None:
             views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE), spread, rate)
@@ -128,8 +130,10 @@ def weight_of_whole(rows: EvidenceChunk, voting: tuple[float, float, float]) -> 
 
     By the share of epochs in which another class is preferred, blind and not, and by what `Norms` says of `voting`.
     """
-    if rows.in_sample is None or rows.out_of_fold is None or rows.two_learners:
+    if rows.in_sample is None or rows.out_of_fold is None:
         return 0.0
+    if rows.two_learners:
+        return HALF
     seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
     apart = (blind - seen) / FAR if blind - seen >= NEAR else 0.0
     _, with_votes, with_belief = voting

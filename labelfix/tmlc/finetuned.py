@@ -26,12 +26,12 @@ SIDE = 32
 def random_finetuning(rng: np.random.Generator, recipe: Recipe) -> Recipe:
     """Draw what is fine-tuned beside the heads of a recipe: the papers' ResNet-32 from scratch, or the backbone.
 
-    Short and long, with small and usual batches, near the usual learning rate: from a model that has hardly learnt to
-    one that knows its labels by heart.
+    Short and long, with smaller batches and higher rates than usual, since few images make few steps: from a model that
+    has hardly learnt to one that knows its labels by heart.
     """
     scratch = bool(rng.random() < 0.5)
-    batch = int(rng.choice([16, 32, 64]))
-    usual = 0.1 * batch / 128 if scratch else 5e-4 * batch / 256
+    batch = int(rng.choice([16, 32]))
+    usual = 0.1 * batch / 128 if scratch else 4 * 5e-4 * batch / 256
     tuning = FineTuning(
         model="resnet32" if scratch else None,
         epochs=int(rng.integers(8, 13) if scratch else rng.integers(3, 11)),

@@ -19,6 +19,8 @@ MOST = 6000
 """Rows, at most, of tasks cut from real sets."""
 PICTURED = 1000
 """Rows, at most, of tasks of images: a whole network is trained on each."""
+UNKNOWN = 0.4
+"""How many of these are of a domain that the backbone does not know: where whole networks are trained in practice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,16 @@ def draw_pictured(rng: np.random.Generator, clean: list[CleanSet]) -> Task | Non
     one = pictured[int(rng.integers(len(pictured)))]
     assert one.pixels is not None
     x, y, K, rows = from_clean(rng, one, PICTURED)
-    return replace(mislabelled(rng, x, y, K, one.name), pixels=one.pixels[rows])
+    task = replace(mislabelled(rng, x, y, K, one.name), pixels=one.pixels[rows])
+    return replace(task, x=dimmed(task.x, rng)) if rng.random() < UNKNOWN else task
+
+
+def dimmed(x: Floats, rng: np.random.Generator) -> Floats:
+    """Return what is left of features [n, d] to a backbone that does not know the domain: few, and noisy ones."""
+    few = min(x.shape[1], int(rng.integers(8, 65)))
+    seen = x[:, rng.choice(x.shape[1], few, replace=False)]
+    noisy = seen + rng.uniform(0.3, 1.5) * seen.std(axis=0) * rng.normal(size=seen.shape)
+    return noisy.astype(np.float32)
 
 
 def mislabelled(rng: np.random.Generator, x: Floats, y: Ints, K: int, source: str) -> Task:

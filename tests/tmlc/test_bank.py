@@ -63,8 +63,8 @@ def test_a_whole_network_is_trained_beside_the_heads_that_judge_out_of_fold() ->
 
 
 def test_tasks_of_images_hold_the_images_of_their_rows() -> None:
-    clean = few_digits(900)
-    for seed in range(5):
+    clean, widths = few_digits(900), set()
+    for seed in range(8):
         task = draw_pictured(np.random.default_rng(seed), [few_digits(50, pictured=False), clean])
         assert task.source == "few"
         assert len(task.pixels) == len(task.x) <= 900
@@ -72,6 +72,9 @@ def test_tasks_of_images_hold_the_images_of_their_rows() -> None:
         known = {image.tobytes(): y for image, y in zip(clean.pixels[:, ::4, ::4, 0], clean.y, strict=True)}
         names = {(known[image.tobytes()], k) for image, k in zip(grey, task.truth, strict=True)}
         assert len(names) == task.classes  # each class of the task is one class of the set
+        assert np.isfinite(task.x).all()
+        widths.add(task.x.shape[1])
+    assert min(widths) < 64 == max(widths)  # some of a domain that the backbone does not know
     assert draw_pictured(np.random.default_rng(0), [few_digits(50, pictured=False)]) is None
 
 

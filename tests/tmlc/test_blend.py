@@ -107,12 +107,12 @@ def test_the_reading_of_both_weighs_more_the_farther_the_blocks_are_apart() -> N
     assert 0.0 < weight_of_whole(blind(1.0), alone) < weight_of_whole(blind(4.0), alone) == 1.0
 
 
-def test_how_far_apart_two_learners_are_says_nothing_of_the_reading_of_both() -> None:
+def test_how_far_apart_two_learners_are_does_not_change_the_weight_of_the_reading_of_both() -> None:
     seen = rows()
     blind = dataclasses.replace(seen.out_of_fold, margin=seen.out_of_fold.margin - 4)
     apart = dataclasses.replace(seen, out_of_fold=blind)
     assert weight_of_whole(apart, (0.6, 0.8, 0.7)) == 1.0
-    assert weight_of_whole(dataclasses.replace(apart, two_learners=True), (0.6, 0.8, 0.7)) == 0.0
+    assert weight_of_whole(dataclasses.replace(apart, two_learners=True), (0.6, 0.8, 0.7)) == 0.5
 
 
 def test_the_reading_of_both_weighs_more_where_errors_come_in_groups_of_neighbours() -> None:
