@@ -7,8 +7,8 @@ come in groups of neighbours, which mislead blind heads. Both can be seen withou
 al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on.
 
 Where a fine-tuned model gives the in-sample block and heads on frozen features the out-of-fold one, two learners are
-asked, and neither is to be trusted alone: a model from scratch on few images knows less than the heads, on images that
-the backbone does not know it knows more. Margins and readings have an equal say: each is mistaken in its own way.
+asked: a model from scratch on few images knows less than the heads; of images that the backbone does not know, more. In
+reading and margin each counts the more, the fewer of the given labels it contradicts.
 
 Measured: examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their level, which transfers badly, is
 set so that the probabilities have a given mean.
@@ -27,15 +27,16 @@ from labelfix.trajectories import Floats
 
 SHARE = 0.5
 """Weight of the margin against the net's readings, all by their standard deviations; between .3 and .8 hardly anything
-changes. It doubles with the weight of the whole reading; two learners have half of it each."""
+changes. It doubles with the weight of the whole reading; two learners part it between them."""
 FAR = 0.2
 """Blocks are far apart when heads blind to the rows prefer another class for so many rows more than the others do."""
 NEAR = 0.06
 """Nearer than this, the second reading is not worth its time."""
 GROUPED = 0.1
 """Errors come in groups where belief in a label goes so much further with its neighbours' than with their number."""
-HALF = 0.5
-"""Weight of the whole reading where two learners are asked: the other one rests on the heads alone."""
+HEARD = 0.25
+"""Least weight of the whole reading where two learners are asked: without it nobody would hear the model. Nobody is
+left out at a weight of 1: the reading rests on both."""
 MOST = 15.0
 """Log-odds beyond which a row is as good as certain."""
 
@@ -100,8 +101,7 @@ class Blend:
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}
         if rows.in_sample is not None:
-            margins = (SHARE / 2, SHARE / 2) if rows.two_learners else (SHARE * (1.0 + weight), 0.0)
-            views["in_sample"] = View.fit(terms, (1.0 - weight, weight, *margins), spread, rate)
+            views["in_sample"] = View.fit(terms, _weights(weight, rows.two_learners), spread, rate)
         if rows.out_of_fold is not None:
             views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE), spread, rate)
         return cls(weight, views)
@@ -128,16 +128,25 @@ class Blend:
 def weight_of_whole(rows: EvidenceChunk, voting: tuple[float, float, float]) -> float:
     """Return how far the reading of both blocks counts, 0 … 1.
 
-    By the share of epochs in which another class is preferred, blind and not, and by what `Norms` says of `voting`.
+    By the share of epochs in which another class is preferred, blind and not, and, where one learner is blind and not,
+    by what `Norms` says of `voting`. Two learners that contradict labels equally often have an equal say: 0.5.
     """
     if rows.in_sample is None or rows.out_of_fold is None:
         return 0.0
-    if rows.two_learners:
-        return HALF
     seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
+    if rows.two_learners:
+        return float(np.clip((1.0 + (blind - seen) / FAR) / 2, HEARD, 1.0))
     apart = (blind - seen) / FAR if blind - seen >= NEAR else 0.0
     _, with_votes, with_belief = voting
     return float(np.clip(max(apart, (with_belief - with_votes) / GROUPED), 0.0, 1.0))
+
+
+def _weights(whole: float, two_learners: bool) -> tuple[float, float, float, float]:
+    """Return the weights of the terms for rows that have both blocks, given that of the whole reading."""
+    if not two_learners:
+        return 1.0 - whole, whole, SHARE * (1.0 + whole), 0.0
+    share = SHARE * max(1.0, 2.0 * whole)
+    return 1.0 - whole, whole, share * whole, share * (1.0 - whole)
 
 
 def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[Any]:
