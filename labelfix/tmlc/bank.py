@@ -1,4 +1,4 @@
-"""The bank: source tasks as lessons, what perception makes of at most `ROWS` rows of each (about 2 MB).
+"""The bank: source tasks as lessons, what perception makes of at most `ROWS` rows of each (about 1 MB).
 
 Building it is resumable, and its task t depends on the seed and t only. Fits reuse it.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.errors import InputError
 from labelfix.evidence import EvidenceChunk
 from labelfix.learn import neighbours, probe
 from labelfix.learn.features import Features
@@ -172,11 +173,13 @@ def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> Non
 
 
 def load_bank(bank: Path, tasks: int) -> list[Lesson]:
-    """Read lessons back."""
+    """Read lessons back; raises InputError for lessons of an older version."""
     lessons = []
     for number in range(tasks):
         with np.load(_lesson_path(bank, number)) as file:
             held = {name: file[name] for name in file.files}
+        if "regime" not in held:
+            raise InputError(f"{bank}: was made by an older labelfix; delete it, or choose another --bank")
         scalars = {name: str(held[name]) for name in ("source", "family", "regime")}
         lessons.append(Lesson(**(held | scalars | {"others": bool(held["others"])})))
     return lessons

@@ -153,6 +153,7 @@ def meta_train(
         "sources": sorted({lesson.source for lesson in lessons}),
         "noise": sorted({lesson.family for lesson in lessons}),
         "tasks": tasks,
+        "finetuned_tasks": sum(lesson.regime == "finetune" for lesson in lessons),
         "steps": steps,
         "seed": seed,
         "command": command,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from labelfix.errors import InputError
 from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
 from labelfix.metatraining import digits
@@ -85,6 +87,12 @@ def test_where_no_set_has_images_heads_are_trained_instead(tmp_path: Path, monke
         bank._build_one([few_digits(60, pictured)], tmp_path / name, 1, 0)
     assert [lesson.regime for lesson in load_bank(tmp_path / "with", 1)] == ["finetune"]
     assert [lesson.regime for lesson in load_bank(tmp_path / "without", 1)] == ["probe"]
+
+
+def test_a_bank_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "lesson-00000.npz", source="digits", family="pair", others=False)
+    with pytest.raises(InputError, match="made by an older labelfix; delete it"):
+        load_bank(tmp_path, 1)
 
 
 def test_images_of_none_of_the_classes_and_copies_keep_labels_in_range() -> None:
