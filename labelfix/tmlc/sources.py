@@ -90,7 +90,7 @@ def dimmed(x: Floats, rng: np.random.Generator) -> Floats:
     few = min(x.shape[1], int(rng.integers(8, 65)))
     seen = x[:, rng.choice(x.shape[1], few, replace=False)]
     noisy = seen + rng.uniform(0.3, 1.5) * seen.std(axis=0) * rng.normal(size=seen.shape)
-    return noisy.astype(np.float32)
+    return np.asarray(noisy, np.float32)
 
 
 def mislabelled(rng: np.random.Generator, x: Floats, y: Ints, K: int, source: str) -> Task:
