@@ -45,6 +45,9 @@ class EvidenceChunk:
     neighbourhood under one wrong label votes for it, but is not believed."""
     trusted: NDArray[np.bool_] | None = None
     """[n] the label is known to be right."""
+    two_learners: bool = False
+    """The in-sample block is that of a fine-tuned model, the out-of-fold block that of heads on frozen features. Else
+    one kind of learner gave both."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelfix.errors import InputError, UsageError
 from labelfix.learn.cache import default_cache
 from labelfix.learn.features import Features, extract
+from labelfix.learn.pixels import write_pixels
 from labelfix.learn.recipe import Recipe
+from labelfix.manifest import Images
 from labelfix.progress import Progress, Silent
 from labelfix.readers import read
 from labelfix.readers.arrays import read_array
 from labelfix.readers.storage import leaf
 from labelfix.tmlc import metatrain
+from labelfix.tmlc.finetuned import SIDE
 from labelfix.tmlc.sources import CleanSet
 
 _SPEC = re.compile(
@@ -108,19 +112,32 @@ def digits() -> CleanSet:
     from sklearn.datasets import load_digits
 
     bundled = load_digits()
-    return CleanSet("digits", bundled.data.astype(np.float16), bundled.target.astype(np.int32))
+    grey = np.round(bundled.images * (255 / 16)).astype(np.uint8)
+    large = grey.repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
+    pixels = np.broadcast_to(large[..., None], (*large.shape, 3))
+    return CleanSet("digits", bundled.data.astype(np.float16), bundled.target.astype(np.int32), pixels)
 
 
 def _clean_set(source: Source, recipe: Recipe, cache: Path, progress: Progress) -> CleanSet:
     manifest = read(source.file, label_col=source.label, with_images=source.features is None)
-    rows = np.flatnonzero(manifest.labels >= 0)
+    rows, pixels = np.flatnonzero(manifest.labels >= 0), None
     if source.features is not None:
         spec = f"{source.file}:{source.features}"
         features = Features.from_array(read_array(spec, source.file, len(manifest), "features"))
     elif manifest.images is not None:
         found = extract(manifest.images, rows, recipe, cache, progress)
         features, rows = found.features, np.setdiff1d(rows, list(found.unreadable))
+        pixels = _pixels(manifest.images, rows, recipe, progress)
     else:
         raise InputError(f"{source.file}: has no images; name a column of embeddings as FILE@COLUMN:LABELS")
     x: Any = features.take(rows)  # half precision: many sets are held, and tasks take rows of few
-    return CleanSet(source.name, x, manifest.labels[rows])
+    return CleanSet(source.name, x, manifest.labels[rows], pixels)
+
+
+def _pixels(images: Images, rows: NDArray[np.intp], recipe: Recipe, progress: Progress) -> NDArray[np.uint8]:
+    """Return the images at `rows` [n] as small ones [n, SIDE, SIDE, 3], for base learners that are whole networks."""
+    with tempfile.TemporaryDirectory(prefix="labelfix-") as scratch:
+        path = Path(scratch) / "pixels.npy"
+        with progress.stage("pixels", len(rows), "images") as advance:
+            write_pixels(path, images, rows, SIDE, recipe, advance)
+        return np.asarray(np.load(path))

@@ -47,6 +47,7 @@ def test_embeddings_are_taken_from_their_column_and_rows_without_a_label_left_ou
     assert found.name == "some"
     assert found.y.tolist() == [1, 0, 1, 0, 1]
     assert (found.x == x[[0, 1, 3, 4, 5]].astype(np.float16)).all()
+    assert found.pixels is None
 
 
 def test_images_become_features_through_the_cache(cache: Path) -> None:
@@ -54,11 +55,15 @@ def test_images_become_features_through_the_cache(cache: Path) -> None:
     assert found.name == "truth"
     assert found.x.shape == (600, 1280)
     assert np.bincount(found.y).tolist() == [60] * 10
+    assert found.pixels.shape == (600, 32, 32, 3)
+    assert len(np.unique(found.pixels.reshape(600, -1), axis=0)) > 590  # each its own image
 
 
 def test_the_bundled_digits_are_a_clean_set() -> None:
     assert digits().x.shape == (1797, 64)
     assert sorted(set(digits().y.tolist())) == list(range(10))
+    assert digits().pixels.shape == (1797, 32, 32, 3)
+    assert digits().pixels.max() == 255
 
 
 def test_what_would_fail_after_hours_fails_at_once(tmp_path: Path) -> None:

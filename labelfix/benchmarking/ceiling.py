@@ -56,7 +56,8 @@ def ceiling(
         seen = rng.permutation(np.flatnonzero(known & (side == half)))
         pieces = np.array_split(seen, max(1, len(seen) // ROWS_A_LESSON))
         lessons = [
-            Lesson(sequence[some], static[some], target[some], others, "target", "given") for some in pieces
+            Lesson(sequence[some], static[some], target[some], others, "target", "given", "probe")
+            for some in pieces
         ]
         net = fit(lessons, seed, Silent(), steps)
         judged = np.flatnonzero(side != half)

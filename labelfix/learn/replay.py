@@ -227,6 +227,7 @@ class Replay:
             self.rows[at], labels, self.classes, candidates,
             summarise(ins, candidates, _entropy(self.seen, at)) if ins is not None else None,
             summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, votes, reliable_votes, trusted,
+            self.seen is not None and self.unseen is None,
         )  # fmt: skip
 
 
@@ -290,5 +291,5 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
     names = (
         "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted"
     )  # fmt: skip
-    rest = {name: joined(name) for name in names}
+    rest = {name: joined(name) for name in names} | {"two_learners": first.two_learners}
     return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

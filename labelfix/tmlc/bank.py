@@ -1,4 +1,4 @@
-"""The bank: source tasks as lessons, what perception makes of at most `ROWS` rows of each (about 2 MB).
+"""The bank: source tasks as lessons, what perception makes of at most `ROWS` rows of each (about 1 MB).
 
 Building it is resumable, and its task t depends on the seed and t only. Fits reuse it.
 """
@@ -6,28 +6,34 @@ Building it is resumable, and its task t depends on the seed and t only. Fits re
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.errors import InputError
+from labelfix.evidence import EvidenceChunk
 from labelfix.learn import neighbours, probe
 from labelfix.learn.features import Features
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
 from labelfix.progress import Progress, Silent
 from labelfix.rundir import writing
-from labelfix.tmlc import perception
+from labelfix.tmlc import finetuned, perception
 from labelfix.tmlc.memorising import memorised
-from labelfix.tmlc.sources import CleanSet, Task, draw_task
+from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, draw_task
 from labelfix.tmlc.spreading import spread
 
 ROWS = 256
-REGIMES = {"probe": 0.83, "probabilities": 0.1, "memorised": 0.07}
-"""How tasks are learnt and how often: as in a scan, as where the user brings probabilities, and by heart."""
+REGIMES = {"finetune": 0.02, "probe": 0.81, "probabilities": 0.1, "memorised": 0.07}
+"""How tasks are learnt and how often: as where a whole network is fine-tuned, as in a scan, as where the user brings
+probabilities, and by heart."""
+FINETUNED_ROWS = 1024
+"""Kept of a task that cost the training of a network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,8 @@ class Lesson:
     """generated, or the name of a clean set."""
     family: str
     """Of the noise."""
+    regime: str
+    """One of `REGIMES`."""
 
     @property
     def spare(self) -> set[str]:
@@ -89,13 +97,15 @@ def lesson_of(task: Task, recipe: Recipe, rng: np.random.Generator, regime: str 
     if regime == "memorised":
         order, _, _, found = _neighbours_of(task, recipe)
         sample = memorised(task, order, found, rng)
+    elif regime == "finetune":
+        sample = _fine_tuned(task, finetuned.random_finetuning(rng, recipe))
     else:
         evidence = evidence_of(task, recipe)
         evidence = without_trajectories(evidence) if regime == "probabilities" else evidence
         sample = evidence.sample(len(evidence))
     counts = np.bincount(sample.labels, minlength=task.classes).astype(np.float32)
     norms = perception.fit(sample, counts, sample.dynamics().entropy.shape[1])
-    keep = rng.permutation(len(sample))[:ROWS]
+    keep = rng.permutation(len(sample))[: FINETUNED_ROWS if regime == "finetune" else ROWS]
     rows = sample.take(keep)
     sequence, static = perception.perceive(rows, norms)
     truth = task.truth[canonical_order(task.x)][rows.rows]
@@ -109,7 +119,18 @@ def lesson_of(task: Task, recipe: Recipe, rng: np.random.Generator, regime: str 
         others,
         task.source,
         task.family,
+        regime,
     )
+
+
+def _fine_tuned(task: Task, recipe: Recipe) -> EvidenceChunk:
+    """Return the evidence of a scan in fine-tune mode: in sample of the model, out of fold of heads."""
+    assert task.pixels is not None
+    evidence, order = evidence_of(task, recipe), canonical_order(task.x)
+    with tempfile.TemporaryDirectory(prefix="labelfix-") as scratch:
+        what = task.pixels[order], evidence.labels, task.classes, recipe
+        seen = finetuned.record(Path(scratch), *what)
+        return replace(evidence, seen=seen).sample(len(evidence))
 
 
 def random_recipe(rng: np.random.Generator, rows: int, width: int) -> Recipe:
@@ -143,23 +164,24 @@ def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> Non
     rng = np.random.default_rng([seed, number])
     task = draw_task(rng, clean)
     regime = str(rng.choice(list(REGIMES), p=list(REGIMES.values())))
+    if regime == "finetune":
+        pictured = draw_pictured(rng, clean)
+        task, regime = (task, "probe") if pictured is None else (pictured, regime)
     lesson = lesson_of(task, random_recipe(rng, *task.x.shape), rng, regime)
     with writing(_lesson_path(bank, number)) as temporary, temporary.open("wb") as file:
         np.savez(file, **vars(lesson))
 
 
 def load_bank(bank: Path, tasks: int) -> list[Lesson]:
-    """Read lessons back."""
+    """Read lessons back; raises InputError for lessons of an older version."""
     lessons = []
     for number in range(tasks):
         with np.load(_lesson_path(bank, number)) as file:
             held = {name: file[name] for name in file.files}
-        scalars = {
-            "others": bool(held["others"]),
-            "source": str(held["source"]),
-            "family": str(held["family"]),
-        }
-        lessons.append(Lesson(**(held | scalars)))
+        if "regime" not in held:
+            raise InputError(f"{bank}: was made by an older labelfix; delete it, or choose another --bank")
+        scalars = {name: str(held[name]) for name in ("source", "family", "regime")}
+        lessons.append(Lesson(**(held | scalars | {"others": bool(held["others"])})))
     return lessons
 
 

@@ -4,9 +4,14 @@ The net reads a training row twice, with and without its in-sample block. Withou
 both blocks say the same and the in-sample one is a little bent by its label. With it ranks better where heads blind to
 a row are much worse than heads that saw it (few rows a feature, or folds by group that part domains), and where errors
 come in groups of neighbours, which mislead blind heads. Both can be seen without truth. The average margin (Pleiss et
-al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on. Measured:
-examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their level, which transfers badly, is set so that
-the probabilities have a given mean.
+al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on.
+
+Where a fine-tuned model gives the in-sample block and heads on frozen features the out-of-fold one, two learners are
+asked: a model from scratch on few images knows less than the heads; of images that the backbone does not know, more. In
+reading and margin each counts the more, the fewer of the given labels it contradicts.
+
+Measured: examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their level, which transfers badly, is
+set so that the probabilities have a given mean.
 """
 
 from __future__ import annotations
@@ -22,13 +27,16 @@ from labelfix.trajectories import Floats
 
 SHARE = 0.5
 """Weight of the margin against the net's readings, all by their standard deviations; between .3 and .8 hardly anything
-changes. It doubles with the weight of the whole reading."""
+changes. It doubles with the weight of the whole reading; two learners part it between them."""
 FAR = 0.2
 """Blocks are far apart when heads blind to the rows prefer another class for so many rows more than the others do."""
 NEAR = 0.06
 """Nearer than this, the second reading is not worth its time."""
 GROUPED = 0.1
 """Errors come in groups where belief in a label goes so much further with its neighbours' than with their number."""
+HEARD = 0.25
+"""Least weight of the whole reading where two learners are asked: without it nobody would hear the model. Nobody is
+left out at a weight of 1: the reading rests on both."""
 MOST = 15.0
 """Log-odds beyond which a row is as good as certain."""
 
@@ -40,7 +48,8 @@ class View:
     """How the terms of one kind of row are added up, fitted on training rows."""
 
     terms: tuple[tuple[float, float, float], ...]
-    """(mean, standard deviation, weight) of: the net's log-odds without the in-sample block, with it, the margin."""
+    """(mean, standard deviation, weight) of: the net's log-odds without the in-sample block, with it, the in-sample
+    margin, the out-of-fold margin."""
     gain: float
     """From standard deviations to log-odds."""
     offset: float
@@ -75,7 +84,7 @@ class Blend:
     whole: float
     """Weight of the net's reading of both blocks, for rows that have both; 0 … 1."""
     views: dict[str, View]
-    """By the block that the margin is taken from."""
+    """By the block that only rows of the one kind have: in_sample, or else out_of_fold."""
 
     @classmethod
     def fit(
@@ -87,22 +96,20 @@ class Blend:
         `weight` is that of the whole reading, as `weight_of_whole` gives it. `rate` is the mean probability wanted;
         None: the net's own.
         """
-        terms = _terms(withheld, whole)
+        terms = _terms(withheld, whole, rows)
         spread = max(float(terms[0].std()), 1e-6)
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}
         if rows.in_sample is not None:
-            weights = (1.0 - weight, weight, SHARE * (1.0 + weight))
-            views["in_sample"] = View.fit([*terms, _margin(rows, "in_sample")], weights, spread, rate)
+            views["in_sample"] = View.fit(terms, _weights(weight, rows.two_learners), spread, rate)
         if rows.out_of_fold is not None:
-            unseen = [terms[0], None, _margin(rows, "out_of_fold")]
-            views["out_of_fold"] = View.fit(unseen, (1.0, 0.0, SHARE), spread, rate)
+            views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE), spread, rate)
         return cls(weight, views)
 
     def __call__(self, withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> Floats:
         """Return blended log-odds [n]; rows without an in-sample block need no reading of the `whole`."""
         name = "in_sample" if "in_sample" in self.views and rows.in_sample is not None else "out_of_fold"
-        return np.asarray(self.views[name]([*_terms(withheld, whole), _margin(rows, name)]), np.float32)
+        return np.asarray(self.views[name](_terms(withheld, whole, rows)), np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a State."""
@@ -121,26 +128,38 @@ class Blend:
 def weight_of_whole(rows: EvidenceChunk, voting: tuple[float, float, float]) -> float:
     """Return how far the reading of both blocks counts, 0 … 1.
 
-    By the share of epochs in which another class is preferred, blind and not, and by what `Norms` says of `voting`.
+    By the share of epochs in which another class is preferred, blind and not, and, where one learner is blind and not,
+    by what `Norms` says of `voting`. Two learners that contradict labels equally often have an equal say: 0.5.
     """
     if rows.in_sample is None or rows.out_of_fold is None:
         return 0.0
     seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
+    if rows.two_learners:
+        return float(np.clip((1.0 + (blind - seen) / FAR) / 2, HEARD, 1.0))
     apart = (blind - seen) / FAR if blind - seen >= NEAR else 0.0
     _, with_votes, with_belief = voting
     return float(np.clip(max(apart, (with_belief - with_votes) / GROUPED), 0.0, 1.0))
 
 
-def _terms(withheld: Floats, whole: Floats | None) -> list[Any]:
-    return [
+def _weights(whole: float, two_learners: bool) -> tuple[float, float, float, float]:
+    """Return the weights of the terms for rows that have both blocks, given that of the whole reading."""
+    if not two_learners:
+        return 1.0 - whole, whole, SHARE * (1.0 + whole), 0.0
+    share = SHARE * max(1.0, 2.0 * whole)
+    return 1.0 - whole, whole, share * whole, share * (1.0 - whole)
+
+
+def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[Any]:
+    """Return the terms [n] in the order of `View`: None for what is not there."""
+    read: list[Any] = [
         None if values is None else values.clip(-MOST, MOST).astype(np.float64)
         for values in (withheld, whole)
     ]
-
-
-def _margin(rows: EvidenceChunk, name: str) -> Numbers:
-    """Minus the average margin [n] of the given label."""
-    return -getattr(rows, name).margin[:, :, 0].mean(axis=1, dtype=np.float64)  # type: ignore[no-any-return]
+    margins = [
+        None if block is None else -block.margin[:, :, 0].mean(axis=1, dtype=np.float64)
+        for block in rows.blocks
+    ]
+    return read + margins
 
 
 def _offset(log_odds: Numbers, mean: float) -> float:

@@ -41,6 +41,8 @@ weigh three times that, since clean sets at hand have few."""
 RARE = ("burst", "cluster", "copied")
 RARE_WEIGHT = 4.0
 """Errors that neighbours share are drawn rarely, but mislead a net that has not practised them."""
+FINETUNED_WEIGHT = 6.0
+"""Tasks whose base learner is a whole network cost so much time that few are made, of more rows each."""
 LIKELIHOOD, DETECTION, RANKING = 0.3, 0.5, 3.0
 """Weights of the objective's terms; mostly ranking, measured better in order and no worse in level."""
 
@@ -89,6 +91,7 @@ def fit(
 
 def _weight(lesson: Lesson) -> float:
     weight = RARE_WEIGHT if lesson.family in RARE else 1.0
+    weight *= FINETUNED_WEIGHT if lesson.regime == "finetune" else 1.0
     if lesson.source != "generated":
         return weight
     return weight * (3 * GENERATED_WEIGHT if lesson.others else GENERATED_WEIGHT)
@@ -150,6 +153,7 @@ def meta_train(
         "sources": sorted({lesson.source for lesson in lessons}),
         "noise": sorted({lesson.family for lesson in lessons}),
         "tasks": tasks,
+        "finetuned_tasks": sum(lesson.regime == "finetune" for lesson in lessons),
         "steps": steps,
         "seed": seed,
         "command": command,

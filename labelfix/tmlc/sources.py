@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelfix.learn import noise
 from labelfix.learn.noise import FAMILIES
@@ -14,6 +15,12 @@ OUTSIDE, COPIED, GROUPED = 0.06, 0.1, 0.1
 """How many tasks hold images of none of their classes, copies, and groups that share a fold."""
 RATES = ((0.0, 0.0, 0.12), (0.005, 0.10, 0.44), (0.10, 0.50, 0.44))
 """(low, high, share): error rates of source tasks, with weight on the low ones that are common in practice."""
+MOST = 6000
+"""Rows, at most, of tasks cut from real sets."""
+PICTURED = 1000
+"""Rows, at most, of tasks of images: a whole network is trained on each."""
+UNKNOWN = 0.4
+"""How many of these are of a domain that the backbone does not know: where whole networks are trained in practice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,8 @@ class Task:
     """generated, or the name of the clean set."""
     group: Ints | None = None
     """[n] rows of one group share a fold."""
+    pixels: NDArray[np.uint8] | None = None
+    """[n, S, S, 3] of tasks of images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,24 +54,53 @@ class CleanSet:
     """[n, d]"""
     y: Ints
     """[n]"""
+    pixels: NDArray[np.uint8] | None = None
+    """[n, S, S, 3] small images, for base learners that are whole networks; 3 S² bytes a row: 3 KB at 32 pixels, as
+    much again as 1,280 features. None where there are none, as of texts."""
 
 
 def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float = 0.6) -> Task:
     """Draw a task: features, then a noise family and a rate."""
     if clean and rng.random() < real_share:
-        x, y, K, source = from_clean(rng, clean[int(rng.integers(len(clean)))])
+        one = clean[int(rng.integers(len(clean)))]
+        x, y, K, _ = from_clean(rng, one)
+        task = mislabelled(rng, x, y, K, one.name)
     else:
-        x, y, K, source = *generated(rng), "generated"
+        task = mislabelled(rng, *generated(rng), "generated")
+    if task.classes > 2 and rng.random() < OUTSIDE:
+        task = with_strangers(task, rng)
+    task = with_copies(task, rng) if rng.random() < COPIED else task
+    return with_groups(task, rng) if rng.random() < GROUPED else task
+
+
+def draw_pictured(rng: np.random.Generator, clean: list[CleanSet]) -> Task | None:
+    """Draw a task of at most `PICTURED` images for a whole network to learn; None where no set has any."""
+    pictured = [one for one in clean if one.pixels is not None]
+    if not pictured:
+        return None
+    one = pictured[int(rng.integers(len(pictured)))]
+    assert one.pixels is not None
+    x, y, K, rows = from_clean(rng, one, PICTURED)
+    task = replace(mislabelled(rng, x, y, K, one.name), pixels=one.pixels[rows])
+    return replace(task, x=dimmed(task.x, rng)) if rng.random() < UNKNOWN else task
+
+
+def dimmed(x: Floats, rng: np.random.Generator) -> Floats:
+    """Return what is left of features [n, d] to a backbone that does not know the domain: few, and noisy ones."""
+    few = min(x.shape[1], int(rng.integers(8, 65)))
+    seen = x[:, rng.choice(x.shape[1], few, replace=False)]
+    noisy = seen + rng.uniform(0.3, 1.5) * seen.std(axis=0) * rng.normal(size=seen.shape)
+    return np.asarray(noisy, np.float32)
+
+
+def mislabelled(rng: np.random.Generator, x: Floats, y: Ints, K: int, source: str) -> Task:
+    """Draw a noise family and a rate, and make a task of features [n, d] and true labels [n]."""
     family = str(rng.choice(list(FAMILIES), p=[0.16, 0.07, 0.14, 0.03, 0.38, 0.06, 0.08, 0.08]))
     low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
     rate = rng.uniform(low, high) if high > 0 else 0.0
     most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)
     given = FAMILIES[family](x, y, K, min(rate, most, 0.9 * (K - 1) / K), rng) if rate else y.copy()
-    task = Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
-    if K > 2 and rng.random() < OUTSIDE:
-        task = with_strangers(task, rng)
-    task = with_copies(task, rng) if rng.random() < COPIED else task
-    return with_groups(task, rng) if rng.random() < GROUPED else task
+    return Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
 
 
 def with_strangers(task: Task, rng: np.random.Generator) -> Task:
@@ -138,13 +176,18 @@ def generated(rng: np.random.Generator) -> tuple[Floats, Ints, int]:
     return x.astype(np.float32), y, K
 
 
-def from_clean(rng: np.random.Generator, clean: CleanSet) -> tuple[Floats, Ints, int, str]:
-    """Cut classes, rows and columns out of a clean set, and sometimes blur its features."""
+def from_clean(
+    rng: np.random.Generator, clean: CleanSet, most: int = MOST
+) -> tuple[Floats, Ints, int, NDArray[np.intp]]:
+    """Cut classes, at most so many rows, and columns out of a clean set, and sometimes blur its features.
+
+    Returns features [n, d], labels [n], K and which rows of the set these are [n].
+    """
     all_classes = np.unique(clean.y)
     K = len(all_classes) if rng.random() < 0.5 else int(rng.integers(2, len(all_classes) + 1))
     kept = rng.choice(all_classes, K, replace=False)
     rows = np.flatnonzero(np.isin(clean.y, kept))
-    most = min(6000, len(rows))
+    most = min(most, len(rows))
     n = most if rng.random() < 0.4 else int(rng.integers(min(400, most), most + 1))
     rows = rng.choice(rows, n, replace=False)
     x = clean.x[rows].astype(np.float32)
@@ -156,4 +199,4 @@ def from_clean(rng: np.random.Generator, clean: CleanSet) -> tuple[Floats, Ints,
     numbers = np.full(int(all_classes.max()) + 1, -1, np.int32)
     numbers[kept] = np.arange(K)
     present, y = np.unique(numbers[clean.y[rows]], return_inverse=True)
-    return x, y.astype(np.int32), max(2, len(present)), clean.name
+    return x, y.astype(np.int32), max(2, len(present)), rows

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
 from labelfix.learn import neighbours, probe, replay
 from labelfix.learn.features import Features
 from labelfix.learn.recipe import Recipe
+from labelfix.learn.recording import Recording, condense
 from labelfix.learn.replay import Replay
 from labelfix.progress import Silent
 
@@ -140,3 +142,20 @@ def test_given_probabilities_alone_are_an_out_of_fold_block_of_one_epoch(data):
     )
     assert alone.present == {"trajectories", "out_of_fold"}
     assert data.present == {"trajectories", "out_of_fold", "in_sample", "features", "neighbours"}
+
+
+def test_where_one_block_is_recorded_two_learners_speak_and_chunks_and_samples_say_so(data, tmp_path):
+    recorded = Recording.create(tmp_path / "one", ROWS, CLASSES, [0.5, 1.0], whole_last=False)
+    for epoch in range(2):
+        p = np.full((ROWS, CLASSES), 1 / CLASSES, np.float32)
+        recorded.write(
+            epoch, np.arange(ROWS), condense(*map(torch.from_numpy, (np.log(p), data.labels)), False)
+        )
+    mixed, alone = (
+        replace(data, seen=recorded, _kept=[]),
+        replace(data, seen=recorded, unseen=recorded, _kept=[]),
+    )
+    for evidence, said in ((data, False), (mixed, True), (alone, False)):
+        assert {chunk.two_learners for chunk in evidence.chunks()} == {said}
+        assert evidence.sample(20).two_learners is said
+        assert evidence.sample(20).take(np.arange(5)).two_learners is said

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from labelfix.errors import InputError
 from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
 from labelfix.metatraining import digits
 from labelfix.progress import Silent
+from labelfix.tmlc import bank
 from labelfix.tmlc.bank import build_bank, lesson_of, load_bank
-from labelfix.tmlc.sources import Task, with_copies, with_strangers
+from labelfix.tmlc.perception import STATIC
+from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, with_copies, with_strangers
 
 
 def test_a_bank_is_continued_where_it_stopped_and_does_not_depend_on_that(tmp_path: Path) -> None:
@@ -36,6 +40,59 @@ def test_every_regime_gives_a_lesson_that_says_what_it_lacks() -> None:
         assert tuple(held.astype(int)) == present
         assert ("in_sample" in lesson.spare) == all(present)
         assert np.isfinite(lesson.static).all()
+
+
+def few_digits(rows: int, pictured: bool = True) -> CleanSet:
+    whole = digits()
+    return CleanSet("few", whole.x[:rows], whole.y[:rows], whole.pixels[:rows] if pictured else None)
+
+
+def test_a_whole_network_is_trained_beside_the_heads_that_judge_out_of_fold() -> None:
+    clean = few_digits(150)
+    given = FAMILIES["symmetric"](clean.x, clean.y, 10, 0.2, np.random.default_rng(0))
+    task = Task(clean.x.astype(np.float32), clean.y, given, 10, "symmetric", "few", pixels=clean.pixels)
+    tuned, probed = (
+        lesson_of(task, Recipe(device="cpu"), np.random.default_rng(3), regime)
+        for regime in ("finetune", "probe")
+    )
+    assert (tuned.regime, probed.regime) == ("finetune", "probe")
+    assert tuned.spare == probed.spare == {"in_sample", "out_of_fold", "votes"}
+    assert len(tuned.target) == len(probed.target) == 150
+    assert (tuned.target != 0).mean() == (given != clean.y).mean()
+    one, two = (np.sort(lesson.static[:, 0].astype(np.float32), axis=0) for lesson in (tuned, probed))
+    np.testing.assert_allclose(one[:, STATIC : 2 * STATIC], two[:, STATIC : 2 * STATIC], atol=0.05)
+    assert np.abs(one[:, :STATIC] - two[:, :STATIC]).max() > 0.3
+
+
+def test_tasks_of_images_hold_the_images_of_their_rows() -> None:
+    clean, widths = few_digits(900), set()
+    for seed in range(8):
+        task = draw_pictured(np.random.default_rng(seed), [few_digits(50, pictured=False), clean])
+        assert task.source == "few"
+        assert len(task.pixels) == len(task.x) <= 900
+        grey = task.pixels[:, ::4, ::4, 0].reshape(len(task.x), 64)
+        known = {image.tobytes(): y for image, y in zip(clean.pixels[:, ::4, ::4, 0], clean.y, strict=True)}
+        names = {(known[image.tobytes()], k) for image, k in zip(grey, task.truth, strict=True)}
+        assert len(names) == task.classes  # each class of the task is one class of the set
+        assert np.isfinite(task.x).all()
+        widths.add(task.x.shape[1])
+    assert min(widths) < 64 == max(widths)  # some of a domain that the backbone does not know
+    assert draw_pictured(np.random.default_rng(0), [few_digits(50, pictured=False)]) is None
+
+
+def test_where_no_set_has_images_heads_are_trained_instead(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(bank, "REGIMES", {"finetune": 1.0})
+    for name, pictured in (("with", True), ("without", False)):
+        (tmp_path / name).mkdir()
+        bank._build_one([few_digits(60, pictured)], tmp_path / name, 1, 0)
+    assert [lesson.regime for lesson in load_bank(tmp_path / "with", 1)] == ["finetune"]
+    assert [lesson.regime for lesson in load_bank(tmp_path / "without", 1)] == ["probe"]
+
+
+def test_a_bank_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "lesson-00000.npz", source="digits", family="pair", others=False)
+    with pytest.raises(InputError, match="made by an older labelfix; delete it"):
+        load_bank(tmp_path, 1)
 
 
 def test_images_of_none_of_the_classes_and_copies_keep_labels_in_range() -> None:

@@ -45,6 +45,20 @@ def test_rows_that_the_net_cannot_tell_apart_are_ordered_by_the_margin() -> None
     np.testing.assert_array_equal(order, np.argsort(-mean_margin))
 
 
+@pytest.mark.parametrize(("weight", "of_model", "of_heads"), [(0.25, 1, 3), (0.5, 1, 1), (1.0, 1, 0)])
+def test_two_learners_part_the_margin_by_their_weight(weight: float, of_model: int, of_heads: int) -> None:
+    seen = dataclasses.replace(rows(), two_learners=True)
+    log_odds, nothing = (
+        np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32),
+        np.zeros(400, np.float32),
+    )
+    blend = Blend.from_dict(Blend.fit(log_odds, log_odds, seen, weight).to_dict())
+    of_each = [block.margin[:, :, 0].mean(axis=1) for block in seen.blocks]
+    model, heads = ((margin - margin.mean()) / margin.std() for margin in of_each)
+    expected = np.argsort(-(of_model * model + of_heads * heads))
+    np.testing.assert_array_equal(np.argsort(blend(nothing, nothing, seen)), expected)
+
+
 def test_unseen_rows_are_blended_by_the_out_of_fold_margin_and_not_normalised_by_themselves() -> None:
     seen = rows()
     log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
@@ -95,6 +109,18 @@ def test_the_reading_of_both_weighs_more_the_farther_the_blocks_are_apart() -> N
 
     assert weight_of_whole(blind(0.0), alone) == 0.0
     assert 0.0 < weight_of_whole(blind(1.0), alone) < weight_of_whole(blind(4.0), alone) == 1.0
+
+
+def test_of_two_learners_the_one_that_contradicts_fewer_labels_counts_more() -> None:
+    seen, alone = dataclasses.replace(rows(), two_learners=True), (0.6, 0.8, 0.99)
+
+    def heads(worse: float) -> EvidenceChunk:
+        block = seen.out_of_fold
+        return dataclasses.replace(seen, out_of_fold=dataclasses.replace(block, margin=block.margin - worse))
+
+    assert weight_of_whole(heads(0.0), alone) == pytest.approx(0.5, abs=0.1)
+    assert 0.5 < weight_of_whole(heads(1.0), alone) < weight_of_whole(heads(4.0), alone) == 1.0
+    assert weight_of_whole(heads(-4.0), alone) == 0.25
 
 
 def test_the_reading_of_both_weighs_more_where_errors_come_in_groups_of_neighbours() -> None:
