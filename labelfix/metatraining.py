@@ -66,6 +66,7 @@ def meta_train(
     bank: Path | None = None,
     seed: int = 0,
     tasks: int = 600,
+    finetuned: int = 0,
     without: Sequence[str] = (),
     steps: int = metatrain.STEPS,
     cache: Path | None = None,
@@ -74,18 +75,20 @@ def meta_train(
     """Write weights for the tmlc corrector to `out` and return their model card.
 
     `sources` are labelled sets whose labels are right, as `Source.parse` reads them; generated tasks and
-    scikit-learn's digits are always used. `bank` keeps the tasks, to continue or reuse them; None: they are
+    scikit-learn's digits are always used. Beside `tasks` that heads learn there are `finetuned` ones that a whole
+    network learns, from the sets' images. `bank` keeps the tasks, to continue or reuse them; None: they are
     dropped. Tasks of the sources named in `without` are in the bank, but not fitted on. Raises LabelfixError.
     """
     if not out.absolute().parent.is_dir():  # not after hours of work
         raise UsageError(f"{out}: its directory does not exist; make it first, or choose another -o")
     progress = progress or Silent()
-    clean = [*clean_sets(sources, Recipe(), cache or default_cache(), progress), digits()]
+    clean = [*clean_sets(sources, Recipe(), cache or default_cache(), progress, finetuned > 0), digits()]
     for name in without:
         if name not in (known := [one.name for one in clean]):
             raise UsageError(f"--without {name!r} is none of the sources: {', '.join(known)}")
     specs = [Source.parse(spec).spec for spec in sources]
     choices = ["-o", out.stem, "--seed", str(seed), "--tasks", str(tasks)]
+    choices += ["--finetuned", str(finetuned)] if finetuned else []
     left_out = [part for name in without for part in ("--without", name)]
     command = shlex.join(["labelfix", "meta-train", *specs, *choices, *left_out])
     with tempfile.TemporaryDirectory(prefix="labelfix-") as scratch:
@@ -95,6 +98,7 @@ def meta_train(
             bank=bank or Path(scratch),
             seed=seed,
             tasks=tasks,
+            finetuned=finetuned,
             without=frozenset(without),
             progress=progress,
             command=command,
@@ -102,9 +106,14 @@ def meta_train(
         )
 
 
-def clean_sets(sources: Sequence[str], recipe: Recipe, cache: Path, progress: Progress) -> list[CleanSet]:
-    """Read labelled sets, with features from their columns or, through the cache, from their images."""
-    return [_clean_set(Source.parse(spec), recipe, cache, progress) for spec in sources]
+def clean_sets(
+    sources: Sequence[str], recipe: Recipe, cache: Path, progress: Progress, pictured: bool = False
+) -> list[CleanSet]:
+    """Read labelled sets, with features from their columns or, through the cache, from their images.
+
+    With `pictured` the images are held, too.
+    """
+    return [_clean_set(Source.parse(spec), recipe, cache, progress, pictured) for spec in sources]
 
 
 def digits() -> CleanSet:
@@ -118,7 +127,7 @@ def digits() -> CleanSet:
     return CleanSet("digits", bundled.data.astype(np.float16), bundled.target.astype(np.int32), pixels)
 
 
-def _clean_set(source: Source, recipe: Recipe, cache: Path, progress: Progress) -> CleanSet:
+def _clean_set(source: Source, recipe: Recipe, cache: Path, progress: Progress, pictured: bool) -> CleanSet:
     manifest = read(source.file, label_col=source.label, with_images=source.features is None)
     rows, pixels = np.flatnonzero(manifest.labels >= 0), None
     if source.features is not None:
@@ -127,7 +136,7 @@ def _clean_set(source: Source, recipe: Recipe, cache: Path, progress: Progress) 
     elif manifest.images is not None:
         found = extract(manifest.images, rows, recipe, cache, progress)
         features, rows = found.features, np.setdiff1d(rows, list(found.unreadable))
-        pixels = _pixels(manifest.images, rows, recipe, progress)
+        pixels = _pixels(manifest.images, rows, recipe, progress) if pictured else None
     else:
         raise InputError(f"{source.file}: has no images; name a column of embeddings as FILE@COLUMN:LABELS")
     x: Any = features.take(rows)  # half precision: many sets are held, and tasks take rows of few

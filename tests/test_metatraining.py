@@ -51,7 +51,7 @@ def test_embeddings_are_taken_from_their_column_and_rows_without_a_label_left_ou
 
 
 def test_images_become_features_through_the_cache(cache: Path) -> None:
-    (found,) = clean_sets([f"{CLOTHING / 'truth.csv'}:label_true"], Recipe(), cache, Silent())
+    (found,) = clean_sets([f"{CLOTHING / 'truth.csv'}:label_true"], Recipe(), cache, Silent(), pictured=True)
     assert found.name == "truth"
     assert found.x.shape == (600, 1280)
     assert np.bincount(found.y).tolist() == [60] * 10

@@ -29,9 +29,10 @@ from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, draw_task
 from labelfix.tmlc.spreading import spread
 
 ROWS = 256
-REGIMES = {"finetune": 0.02, "probe": 0.81, "probabilities": 0.1, "memorised": 0.07}
-"""How tasks are learnt and how often: as where a whole network is fine-tuned, as in a scan, as where the user brings
-probabilities, and by heart."""
+REGIMES = {"probe": 0.83, "probabilities": 0.1, "memorised": 0.07}
+"""How tasks are learnt and how often: as in a scan, as where the user brings probabilities, and by heart."""
+FINETUNED = 2_000_000
+"""Number of the first task whose base learner is a whole network, which is fine-tuned; no others get that far."""
 FINETUNED_ROWS = 1024
 """Kept of a task that cost the training of a network."""
 
@@ -53,7 +54,7 @@ class Lesson:
     family: str
     """Of the noise."""
     regime: str
-    """One of `REGIMES`."""
+    """One of `REGIMES`, or finetune."""
 
     @property
     def spare(self) -> set[str]:
@@ -150,11 +151,12 @@ def random_recipe(rng: np.random.Generator, rows: int, width: int) -> Recipe:
 
 
 def build_bank(
-    clean: Sequence[CleanSet], bank: Path, seed: int, tasks: int, progress: Progress, processes: int = 2
-) -> None:
-    """Write lessons 0 … tasks − 1 into `bank`; those already there are kept."""
+    clean: Sequence[CleanSet], bank: Path, seed: int, tasks: int, progress: Progress, processes: int = 2,
+    finetuned: int = 0,
+) -> None:  # fmt: skip
+    """Write so many lessons, and so many of fine-tuned networks, into `bank`; those already there are kept."""
     bank.mkdir(parents=True, exist_ok=True)
-    missing = [t for t in range(tasks) if not _lesson_path(bank, t).exists()]
+    missing = [t for t in numbers(tasks, finetuned) if not _lesson_path(bank, t).exists()]
     work = partial(_build_one, list(clean), bank, seed)
     for _ in spread(work, missing, "bank", progress, processes):
         pass
@@ -162,20 +164,25 @@ def build_bank(
 
 def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> None:
     rng = np.random.default_rng([seed, number])
-    task = draw_task(rng, clean)
-    regime = str(rng.choice(list(REGIMES), p=list(REGIMES.values())))
-    if regime == "finetune":
-        pictured = draw_pictured(rng, clean)
-        task, regime = (task, "probe") if pictured is None else (pictured, regime)
+    if number >= FINETUNED:
+        task, regime = draw_pictured(rng, clean), "finetune"
+    else:
+        task = draw_task(rng, clean)
+        regime = str(rng.choice(list(REGIMES), p=list(REGIMES.values())))
     lesson = lesson_of(task, random_recipe(rng, *task.x.shape), rng, regime)
     with writing(_lesson_path(bank, number)) as temporary, temporary.open("wb") as file:
         np.savez(file, **vars(lesson))
 
 
-def load_bank(bank: Path, tasks: int) -> list[Lesson]:
+def numbers(tasks: int, finetuned: int = 0) -> list[int]:
+    """Return the numbers of so many tasks, and of so many whose base learner is fine-tuned."""
+    return [*range(tasks), *range(FINETUNED, FINETUNED + finetuned)]
+
+
+def load_bank(bank: Path, tasks: int, finetuned: int = 0) -> list[Lesson]:
     """Read lessons back; raises InputError for lessons of an older version."""
     lessons = []
-    for number in range(tasks):
+    for number in numbers(tasks, finetuned):
         with np.load(_lesson_path(bank, number)) as file:
             held = {name: file[name] for name in file.files}
         if "regime" not in held:

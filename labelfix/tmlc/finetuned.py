@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from labelfix.learn import classifier
 from labelfix.learn.recipe import FineTuning, Recipe
 from labelfix.learn.recording import Recording
+from labelfix.learn.targets import Targets
 from labelfix.learn.training import Data, Plan, Training
 from labelfix.trajectories import Ints
 
@@ -46,7 +47,7 @@ def record(place: Path, pixels: NDArray[np.uint8], labels: Ints, classes: int, r
     """Train on pixels [n, SIDE, SIDE, 3] with given labels [n]; files of the recording are made in `place`."""
     model = classifier.build(recipe, classes)
     plan = Plan.of(recipe, model.trained)
-    data, everything = Data(pixels, labels), np.arange(len(labels))
+    data, everything = Data(pixels, Targets.hard(labels), classes), np.arange(len(labels))
     progress = [epoch / plan.epochs for epoch in plan.recorded]
     recording = Recording.create(place / "in_sample", len(labels), classes, progress, whole_last=False)
     training = Training(model, plan, recipe, 0)

@@ -122,6 +122,7 @@ def meta_train(
     seed: int,
     tasks: int,
     progress: Progress,
+    finetuned: int = 0,
     without: frozenset[str] = frozenset(),
     command: str = "",
     steps: int = STEPS,
@@ -138,8 +139,8 @@ def meta_train(
             f"--tasks is {tasks}, but at least 10 are needed, so that there are some to measure on"
         )
     started = time.time()
-    build_bank(clean, bank, seed, tasks, progress)
-    lessons = [lesson for lesson in load_bank(bank, tasks) if lesson.source not in without]
+    build_bank(clean, bank, seed, tasks, progress, finetuned=finetuned)
+    lessons = [lesson for lesson in load_bank(bank, tasks, finetuned) if lesson.source not in without]
     clean = [one for one in clean if one.name not in without]
     late = late_sources(lessons)
     sides = np.array([is_late(lesson.source, at, late) for at, lesson in enumerate(lessons)])
@@ -153,7 +154,7 @@ def meta_train(
         "sources": sorted({lesson.source for lesson in lessons}),
         "noise": sorted({lesson.family for lesson in lessons}),
         "tasks": tasks,
-        "finetuned_tasks": sum(lesson.regime == "finetune" for lesson in lessons),
+        "finetuned_tasks": finetuned,
         "steps": steps,
         "seed": seed,
         "command": command,

@@ -56,7 +56,7 @@ class CleanSet:
     """[n]"""
     pixels: NDArray[np.uint8] | None = None
     """[n, S, S, 3] small images, for base learners that are whole networks; 3 S² bytes a row: 3 KB at 32 pixels, as
-    much again as 1,280 features. None where there are none, as of texts."""
+    much again as 1,280 features. None where none are needed, and of texts."""
 
 
 def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float = 0.6) -> Task:
@@ -73,11 +73,9 @@ def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float
     return with_groups(task, rng) if rng.random() < GROUPED else task
 
 
-def draw_pictured(rng: np.random.Generator, clean: list[CleanSet]) -> Task | None:
-    """Draw a task of at most `PICTURED` images for a whole network to learn; None where no set has any."""
+def draw_pictured(rng: np.random.Generator, clean: list[CleanSet]) -> Task:
+    """Draw a task of at most `PICTURED` images for a whole network to learn, of a set that has images."""
     pictured = [one for one in clean if one.pixels is not None]
-    if not pictured:
-        return None
     one = pictured[int(rng.integers(len(pictured)))]
     assert one.pixels is not None
     x, y, K, rows = from_clean(rng, one, PICTURED)

@@ -12,7 +12,6 @@ from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
 from labelfix.metatraining import digits
 from labelfix.progress import Silent
-from labelfix.tmlc import bank
 from labelfix.tmlc.bank import build_bank, lesson_of, load_bank
 from labelfix.tmlc.perception import STATIC
 from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, with_copies, with_strangers
@@ -77,16 +76,16 @@ def test_tasks_of_images_hold_the_images_of_their_rows() -> None:
         assert np.isfinite(task.x).all()
         widths.add(task.x.shape[1])
     assert min(widths) < 64 == max(widths)  # some of a domain that the backbone does not know
-    assert draw_pictured(np.random.default_rng(0), [few_digits(50, pictured=False)]) is None
 
 
-def test_where_no_set_has_images_heads_are_trained_instead(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(bank, "REGIMES", {"finetune": 1.0})
-    for name, pictured in (("with", True), ("without", False)):
-        (tmp_path / name).mkdir()
-        bank._build_one([few_digits(60, pictured)], tmp_path / name, 1, 0)
-    assert [lesson.regime for lesson in load_bank(tmp_path / "with", 1)] == ["finetune"]
-    assert [lesson.regime for lesson in load_bank(tmp_path / "without", 1)] == ["probe"]
+def test_tasks_of_whole_networks_come_beside_the_others_and_change_none(tmp_path: Path) -> None:
+    sets = [few_digits(60)]
+    build_bank(sets, tmp_path, seed=1, tasks=1, progress=Silent(), processes=1)
+    before = (tmp_path / "lesson-00000.npz").read_bytes()
+    build_bank(sets, tmp_path, seed=1, tasks=1, progress=Silent(), processes=1, finetuned=1)
+    assert (tmp_path / "lesson-00000.npz").read_bytes() == before
+    assert load_bank(tmp_path, 1, 1)[1].regime == "finetune"
+    assert load_bank(tmp_path, 1)[0].regime != "finetune"
 
 
 def test_a_bank_of_an_older_version_is_refused(tmp_path: Path) -> None:
