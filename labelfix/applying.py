@@ -16,7 +16,7 @@ import pyarrow as pa
 from labelfix.errors import InputError, UsageError
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
-from labelfix.origin import reopen, source_of
+from labelfix.origin import record_of, reopen, source_of
 from labelfix.readers.rows import Rows
 from labelfix.readers.table import TableReader, open_rows
 from labelfix.rewriting import PREFIX, Edits, check_out, default_out, raw_labels, rewrite
@@ -71,10 +71,10 @@ def apply(
     counted = tuple((a, b, count) for (a, b), count in pairs)
     if not write:
         return Applied(None, None, len(rows), right, wrong, counted)
-    source = source_of(found, manifest)
+    source = source_of(record_of(found), manifest)
     place = default_out(source) if out is None else Path(out)
     check_out(source, place)
-    now = reopen(found, source)
+    now = reopen(record_of(found), source)
     if now.digest != found.meta.get("manifest"):
         raise InputError(f"{source}: is not what was scanned any more; scan it again, then apply")
     when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -102,7 +102,7 @@ def take_back(findings: Findings | str | Path, undo: str | Path, out: str | Path
         raise InputError(f"{undo}: is no undo file of labelfix apply ({error!r}); name that one") from error
     fixed = str(Path(undo).with_name(Path(place).name))
     check_out(fixed, Path(out))
-    now = reopen(found, fixed)
+    now = reopen(record_of(found), fixed)
     held = [str(now.ids[row]) if row < len(now) else None for row in rows]
     if held != ids:
         raise InputError(f"{fixed}: its rows are not those that were written; take back before it is changed")

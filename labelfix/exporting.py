@@ -19,7 +19,7 @@ from labelfix.exporters.queue import Queue, remember
 from labelfix.exporters.selecting import Mask, Selection, select
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
-from labelfix.origin import reopen
+from labelfix.origin import record_of, reopen
 from labelfix.progress import Progress, Silent
 from labelfix.rundir import RunDir
 
@@ -136,7 +136,7 @@ def queue_of(findings: Findings, selection: Selection, serving: Serving, progres
 def _origin(findings: Findings, serving: Serving, progress: Progress) -> Manifest | None:
     """Return the manifest as it was scanned; None where it cannot be had, which tools that need images will say."""
     try:
-        manifest = reopen(findings, images=serving.images)
+        manifest = reopen(record_of(findings), images=serving.images)
     except LabelfixError as error:
         progress.note(f"images are not looked at: {error}")
         return None

@@ -27,7 +27,6 @@ from labelfix.progress import Progress
 from labelfix.readers import read
 from labelfix.readers.arrays import order_remark, read_array
 from labelfix.readers.interface import Columns
-from labelfix.readers.storage import is_url
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
@@ -76,18 +75,6 @@ def read_manifest(source: str, columns: Columns) -> Manifest:
         for name in ("image", "label", "id", "group", "trusted", "annotator", "split")
     }
     return read(source, images=columns.root, with_images=columns.with_images, **options)
-
-
-def read_from(source: str, columns: Columns | None, features: str | None) -> dict[str, str | None]:
-    """Say where a manifest, its images and its features are, whatever the working directory: to read them again."""
-    root = None if columns is None else columns.root
-    places = {"source": source, "root": root}
-    if features is not None and (is_url(features) or Path(features).is_file()):  # else it names a column
-        places["features"] = features
-    return {
-        name: place if not place or is_url(place) else str(Path(place).absolute())
-        for name, place in places.items()
-    }
 
 
 def check_machine(recipe: Recipe, brings: bool = False) -> None:

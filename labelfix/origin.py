@@ -10,6 +10,7 @@ from labelfix.errors import InputError
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.readers import read
+from labelfix.readers.again import seen_from
 from labelfix.readers.storage import Place, is_url
 from labelfix.rundir import RunDir
 
@@ -21,35 +22,30 @@ def record_of(findings: Findings) -> dict[str, Any]:
     return RunDir(findings.run).read()
 
 
-def source_of(findings: Findings, given: str | Path | None = None) -> str:
-    """Say where the manifest is: as given, as the scan was told, or as that was seen from where it ran.
+def source_of(record: dict[str, Any], given: str | Path | None = None) -> str:
+    """Say where the manifest is: as given, or where run.json, the `record`, says that it was.
 
     Raises InputError when there is nothing.
     """
-    record = record_of(findings)
-    source = str(given or record.get("source") or "")
+    source = str(given or seen_from(record, "source"))
     if not source:
         raise InputError("the run does not say which manifest it was made of; name it with --manifest")
-    if given is None and not is_url(source) and not Place(source).exists():
-        source = str(Path(record.get("directory") or ".") / source)
     if "*" not in source and not Place(source).exists():
         raise InputError(f"{source}: the scanned manifest is not there any more; name it with --manifest")
     return source
 
 
 def reopen(
-    findings: Findings, source: str | Path | None = None, images: str | None = None, min_classes: int = 1
+    record: dict[str, Any], source: str | Path | None = None, images: str | None = None, min_classes: int = 1
 ) -> Manifest:
     """Read the manifest again, with the columns that the scan chose; raises InputError.
 
     `images` is where image paths start; by default where the scan found them. Images need not exist.
     """
-    record = record_of(findings)
-    place, columns = source_of(findings, source), record.get("columns") or {}
-    root = images or record.get("images") or None
+    place, columns = source_of(record, source), record.get("columns") or {}
+    root = images or seen_from(record, "images") or None
     if images is None and root is not None and not is_url(root) and not Place(root).is_directory():
-        moved = str(Path(record.get("directory") or ".") / root)
-        root = moved if Place(moved).is_directory() else None
+        root = None
     named = {f"{role}_col": name for role, name in columns.items() if role != "image" or name}
     manifest = read(place, images=root, with_images=False, min_classes=min_classes, **named)
     return replace(manifest, root=manifest.root if manifest.images is not None else "")

@@ -67,13 +67,14 @@ def train(
     with crew() as leads:
         if not leads:
             return
+        from labelfix.origin import reopen
         from labelfix.readers import read
-        from labelfix.retraining.running import read_again, scanned_with
+        from labelfix.retraining.running import scanned_with
         from labelfix.retraining.running import train as run_train
         from labelfix.rundir import RunDir
 
         record = RunDir(run).read()
-        scanned = read_again(record, manifest, images)
+        scanned = reopen(record, manifest, images)
         held = None
         if evaluate is not None:
             seen = record["brought"] is None

@@ -21,7 +21,7 @@ from labelfix.merging.annotators import annotators
 from labelfix.merging.consensus import CORRECTED, EMPTIED, TRUSTED, Decision, decide
 from labelfix.merging.gathering import gather, read_answers, rows_of_id
 from labelfix.merging.summary import Asked, Merged, summarise
-from labelfix.origin import reopen, source_of
+from labelfix.origin import record_of, reopen, source_of
 from labelfix.rewriting import Edits, check_out, default_out, rewrite
 from labelfix.rewriting.edits import KEPT
 from labelfix.rundir import RunDir
@@ -48,10 +48,11 @@ def merge(
     """
     found = findings if isinstance(findings, Findings) else Findings.read(findings)
     paths = [Path(answers)] if isinstance(answers, str | Path) else [Path(path) for path in answers]
-    source = source_of(found, manifest)
+    record = record_of(found)
+    source = source_of(record, manifest)
     place = default_out(source) if out is None else Path(out)
     check_out(source, place)
-    now = reopen(found, source, images)
+    now = reopen(record, source, images)
     of_run = _positions(found, now)
     queues = {} if found.run is None else remembered(RunDir(found.run).queues)
     shown = None if of_run is None else _shown(found, now, of_run)

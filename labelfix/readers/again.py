@@ -25,7 +25,7 @@ def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None
     """
     if names.null_count == len(names):
         raise InputError(NO_IMAGES)
-    where = root or _seen_from(record, "images")
+    where = root or seen_from(record, "images")
     if where and record.get("images") != "":
         place = Place(where)
         if place.local and not place.is_directory():
@@ -33,7 +33,7 @@ def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None
                 f"{where}: there is no such directory; pass --images with the one that holds the images"
             )
         return FileImages(place, names)
-    source = root or _seen_from(record, "source")
+    source = root or seen_from(record, "source")
     if not source:
         raise InputError("the run does not say where its images are; pass --images with their directory")
     chosen = {f"{role}_col": column for role, column in (record.get("columns") or {}).items()}
@@ -43,8 +43,8 @@ def images_again(record: dict[str, Any], names: pa.StringArray, root: str | None
     return images
 
 
-def _seen_from(record: dict[str, Any], name: str) -> str:
-    """Return a path of run.json as it is found from here: the scan may have run in another directory."""
+def seen_from(record: dict[str, Any], name: str) -> str:
+    """Return a path of run.json as it is found from here, "" for none: the scan may have run in another directory."""
     path = str(record.get(name) or "")
     if not path or is_url(path):
         return path

@@ -24,8 +24,11 @@ from labelfix.learn.recipe import Recipe
 from labelfix.learn.saved import REMEDY
 from labelfix.learn.targets import Targets
 from labelfix.manifest import Manifest
+from labelfix.origin import reopen
 from labelfix.progress import Progress, Silent
 from labelfix.readers import read
+from labelfix.readers.again import seen_from
+from labelfix.readers.storage import is_url
 from labelfix.retraining.evaluating import HeldOut
 from labelfix.retraining.results import Results, Row
 from labelfix.retraining.teachers import FineTuner, Prober, Teacher
@@ -70,7 +73,7 @@ def train(
     place = Path(out) if out is not None else directory.path / "trained"
     files = {name: place / f"{name}.safetensors" for name in names}
     _refuse_existing(files, place, resume)
-    manifest = manifest or read_again(record)
+    manifest = manifest or reopen(record)
     brought = _as_scanned(manifest, record, directory.path)
     held = theirs = None
     if evaluate is not None:
@@ -114,17 +117,6 @@ def scanned_with(record: dict[str, Any]) -> Recipe:
     return replace(recipe, mode=record["chosen"].get("mode", recipe.mode))
 
 
-def read_again(record: dict[str, Any], source: str | None = None, root: str | None = None) -> Manifest:
-    """Read what was scanned once more, from where it was or from `source` and `root`; raises InputError."""
-    there = record.get("read_from") or {}
-    source = source or there.get("source")
-    if not source:
-        raise InputError("the run does not say where its manifest was; name it with --manifest")
-    options = {f"{role}_col": name for role, name in record["columns"].items()}
-    images = root or there.get("root")
-    return read(source, images=images, with_images=record["brought"] is None, **options)
-
-
 def _finished(directory: RunDir) -> dict[str, Any]:
     record = directory.read()
     if not record.get("finished"):
@@ -138,7 +130,9 @@ def _as_scanned(manifest: Manifest, record: dict[str, Any], run: Path) -> Brough
     if manifest.digest != record["manifest"]:
         where = manifest.source or "the manifest"
         raise InputError(f"{where}: is not what {run} was scanned from, or was changed since; scan again")
-    features = (record.get("read_from") or {}).get("features") or record["features"]
+    features, there = record["features"], seen_from(record, "features")
+    if features is not None and (is_url(there) or Path(there).is_file()):  # else it names a column
+        features = there
     brought = bring(manifest, features, record["pred_probs"])
     if brought.digest != record["brought"]:
         raise InputError(f"{features}: the features were changed since the scan; scan again")
