@@ -334,6 +334,8 @@ def _next_steps(run: Path | None, stop: YieldPoint | None) -> tuple[tuple[str, s
     if stop is not None:
         steps.append((f"labelfix report {where} --top {stop.review}", "list the rows to review"))
     steps.append((f"labelfix report {where} --html report.html", "the page with the images, made anew"))
-    steps.append((f"labelfix report {where} --format markdown", "the same as Markdown"))
-    steps.append(("labelfix scan FIXED -o NEW", "scan again after fixing labels; features are cached"))
+    steps.append((f"labelfix export {where} --to label-studio -o tasks.json", "send suspects to annotators"))
+    steps.append((f"labelfix merge {where} ANSWERS -o FIXED", "bring their answers into the manifest"))
+    steps.append(("labelfix scan FIXED -o NEW", "scan again; features are cached"))
+    steps.append((f"labelfix gate BATCH --reference {where}", "judge the next batch by this run, in CI"))
     return tuple(steps)
