@@ -17,6 +17,8 @@ from labelfix.rundir import writing
 
 _RISKY = re.compile(r"'*[=+\-@\t\r]")
 """What a spreadsheet would run, and what was neutralised before."""
+MARKS = ["id", "label", "decision"]
+"""Columns of the marks that the HTML report writes, neutralised as a queue's cells are."""
 
 
 class Csv:
@@ -57,7 +59,7 @@ class Csv:
         if not lines:
             raise InputError(f"{path}: is empty; it needs a header line and answers")
         names = lines[0]
-        ours = {"queue", "position", "id"} <= set(names)
+        ours = {"queue", "position", "id"} <= set(names) or names == MARKS
         rows = [dict(zip(names, map(restored, line) if ours else line, strict=False)) for line in lines[1:]]
         return answers_of(rows, names, path)
 

@@ -130,3 +130,14 @@ def test_an_exporter_of_whole_runs_gets_the_run_and_takes_no_queue(letters, tmp_
     assert (tmp_path / "o.txt").read_text() == "run"
     with pytest.raises(UsageError, match="exports the run as a whole"):
         labelfix.export(found, "whole", tmp_path / "o.txt", top=3)
+
+
+def test_marks_of_the_report_that_were_neutralised_are_restored(tmp_path):
+    from labelfix.exporters.csv import Csv
+
+    marks = tmp_path / "answers.csv"
+    marks.write_text(
+        'id,label,decision\r\n"\'=a","\'@home","relabel"\r\n"\'b","c","accept"\r\n', encoding="utf-8"
+    )
+    read = Csv().answers(marks)
+    assert [(one.id, one.says) for one in read] == [("=a", "@home"), ("'b", "c")]
