@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -176,8 +177,15 @@ def _by_reference(
         found, manifest.source or "the batch",
         Usual(asked, int(usual.trusted.sum()), doubt, audited),
         trusted, view.keys, _compared(reference, rows, met, len(batch)),
-        columns=columns, notes=manifest.notes, lines=lines_of(manifest.source, len(manifest)),
+        columns=columns, notes=manifest.notes + _versions(reference), lines=lines_of(manifest.source, len(manifest)),
     )  # fmt: skip
+
+
+def _versions(reference: Reference) -> tuple[str, ...]:
+    """Say so when another labelfix made the reference: its correctors may read evidence in another way."""
+    then, now = (reference.about["versions"] or {}).get("labelfix"), version("labelfix")
+    remedy = "scan again, so that both sides are scored alike"
+    return () if then == now else (f"the reference was made by labelfix {then}, and this is {now}; {remedy}",)
 
 
 def _compared(reference: Reference, rows: NDArray[np.intp], met: Met | None, count: int) -> Compared:

@@ -237,6 +237,16 @@ def test_a_reference_of_an_older_scan_or_with_mixed_files_is_refused(run, good, 
         labelfix.gate(good.manifest, run, setting=labelfix.gatekeeping.Setting(good.setting.columns))
 
 
+def test_a_reference_of_another_version_is_remarked(run, good, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    record = (other / "run.json").read_text(encoding="utf-8")
+    current = f'"labelfix": "{labelfix.__version__}"'
+    assert current in record
+    (other / "run.json").write_text(record.replace(current, '"labelfix": "0.0.9"'), encoding="utf-8")
+    assert any("made by labelfix 0.0.9" in note for note in judge(good, other).notes)
+    assert not any("made by" in note for note in judge(good, run).notes)
+
+
 class TestBaseline:
     """New, unchanged, fixed and waived findings."""
 

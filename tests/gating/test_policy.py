@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from labelfix.errors import UsageError
-from labelfix.gating.policy import Policy
+from labelfix.gating.policy import Limits, Policy
 
 
 def written(tmp_path, text):
@@ -64,3 +67,15 @@ def test_a_policy_in_python_has_the_same_names():
     assert Policy(error_rate=0.02, min_rows=5).error_rate == 0.02
     with pytest.raises(UsageError, match=r"limits\.error_rate is 3"):
         Policy(error_rate=3)
+
+
+def test_the_example_policy_has_every_key_with_its_default():
+    path = Path(__file__).parent.parent.parent / "examples" / "ci" / "labelfix.toml"
+    example, default = Policy.read(path), Policy()
+    text = path.read_text(encoding="utf-8")
+    for one in fields(Policy):
+        if one.name not in {"levels", "source"}:
+            assert getattr(example, one.name) == getattr(default, one.name)
+            assert f"\n{one.name} = " in text
+    assert {name: default.level(name, compares=True) for name in example.levels} == example.levels
+    assert set(example.levels) == {one.name for one in fields(Limits)}
