@@ -85,11 +85,3 @@ def test_poor_features_call_for_fine_tuning_where_it_is_affordable():
 def test_few_rows_and_evidence_without_images_stay_with_the_probe():
     assert "200 rows are too few" in choice(200, 0.2).note
     assert "no images to train on" in choice(200, 0.2, images=False).note
-
-
-def test_five_models_take_longer_than_one():
-    one, five = (
-        choosing.estimate_minutes(replace(RECIPE, finetune=replace(SMALL, by_fold=by_fold)), 10_000, 4)
-        for by_fold in (False, True)
-    )
-    assert five > 1.5 * one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,10 +24,18 @@ FOLDS = (AT % 5).astype(np.int32)
 SMALL = PaperRecipe(meta_steps=2, images=20)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Keep small passes from waiting for each other's threads on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module", params=["test_convnext", "resnet32"])
 def kept(request, tmp_path_factory) -> Replay:
     """Evidence of a run that has fine-tuned by fold and kept its young models; resnet32 has BatchNorm."""
-    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("run")
     tuning = FineTuning(model=request.param, scratch=True, epochs=2, batch_size=16, by_fold=True)
     recipe: Recipe = replace(RECIPE, checkpoints=2, finetune=tuning)
