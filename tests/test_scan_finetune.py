@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import json
 import os
 import signal
@@ -35,17 +34,6 @@ class Painted(NamedTuple):
 
     manifest: Path
     wrong: np.ndarray
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Compute in this process as in those that are started: sums over other numbers of threads differ in their bits."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +142,7 @@ sys.addaudithook(hook)
 
 def test_a_kill_in_epoch_3_costs_no_byte(painted, cache, small, tmp_path, start):
     arguments = command(painted, tmp_path / "run", cache, *SMALL)
-    process = start(*arguments, before=KILL_IN_EPOCH_3, OMP_NUM_THREADS="1")
+    process = start(*arguments, before=KILL_IN_EPOCH_3)
     _, said = process.communicate(timeout=200)
     assert process.returncode == -signal.SIGKILL, said
     assert (tmp_path / "run" / "finetune" / "checkpoint.pt").exists()

@@ -141,7 +141,14 @@ def test_given_probabilities_alone_are_an_out_of_fold_block_of_one_epoch(data):
         chunk.out_of_fold.loss[:, 0], -np.log(p[np.arange(ROWS), data.labels]), rtol=1e-5
     )
     assert alone.present == {"trajectories", "out_of_fold"}
-    assert data.present == {"trajectories", "out_of_fold", "in_sample", "base model", "neighbours"}
+    assert data.present == {
+        "trajectories",
+        "out_of_fold",
+        "in_sample",
+        "features",
+        "base model",
+        "neighbours",
+    }
 
 
 def test_where_one_block_is_recorded_two_learners_speak_and_chunks_and_samples_say_so(data, tmp_path):
