@@ -172,14 +172,18 @@ def blind_reliability(
     A row's neighbours must not be believed by a head that saw the row's own label, or training rows would look better
     supported than unseen ones. A trusted label is believed.
     """
-    believed, K = np.empty((heads.folds, len(rows)), np.float32), heads.classes
-    size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (heads.epochs * K)))
-    for fold in range(heads.folds):
-        weight, bias = heads.out_of_fold(fold)
-        for start in range(0, len(rows), size):
-            at = slice(start, start + size)
-            scores = (features.take(rows[at]).astype(np.float32) @ weight + bias).reshape(-1, heads.epochs, K)
-            believed[fold, at] = belief(mean_margin(scores, labels[at]))
+    F, E, K = heads.folds, heads.epochs, heads.classes
+    believed = np.empty((F, len(rows)), np.float32)
+    size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (F * E * K)))
+    parts = [heads.out_of_fold(fold) for fold in range(F)]
+    weight, bias = (np.concatenate(some, axis=-1) for some in zip(*parts, strict=True))  # [d, F·E·K], [F·E·K]
+    for start in range(0, len(rows), size):
+        at = slice(start, start + size)
+        scores = features.take(rows[at]).astype(np.float32) @ weight
+        scores += bias
+        per_head = scores.reshape(-1, E, K)  # [n·F, E, K]
+        margin = mean_margin(per_head, np.repeat(labels[at], F))
+        believed[:, at] = belief(margin.reshape(-1, F).T)
     return believed if trusted is None else np.where(trusted, np.float32(1.0), believed)
 
 
