@@ -16,7 +16,7 @@ from labelfix.reference import Behaviour, save_unseen
 from labelfix.rundir import RunDir
 from labelfix.scoring import suspect
 
-BEHAVING = 8_192
+BEHAVING = 4_096
 """Training rows that are also scored as unseen ones."""
 
 

@@ -6,6 +6,7 @@ processes exchange goes through gloo on a processor and through NCCL between GPU
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -56,6 +57,7 @@ def crew() -> Iterator[bool]:
             raise
         message = "another process of this scan has ended and says why, if it can; go on with --resume"
         raise LabelfixError(message) from error
+    gc.collect()  # models that hold the group in circles: its threads must end with it, not with the interpreter
     distributed.destroy_process_group()
 
 

@@ -10,7 +10,7 @@ chunk, bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -133,21 +133,30 @@ class Replay:
         trusted."""
         margin = np.empty(len(self), np.float32)
         for at, blocks in self._scores(np.arange(len(self))):
-            margin[at] = np.mean([mean_margin(scores, self.labels[at]) for scores in blocks], axis=0)
+            margin[at] = self._margin(at, blocks)
+        return self._believed(margin)
+
+    def _margin(self, at: NDArray[np.intp], blocks: list[Floats]) -> Floats:
+        return np.asarray(np.mean([mean_margin(scores, self.labels[at]) for scores in blocks], axis=0))
+
+    def _believed(self, margin: Floats) -> Floats:
         believed = belief(margin)
         return believed if self.trusted is None else np.where(self.trusted, np.float32(1.0), believed)
 
     def chunks(self) -> Iterator[EvidenceChunk]:
         """Yield all rows, fold by fold, in fixed chunks."""
-        if self._kept:
-            yield from self._kept
-            return
-        seen = []
-        for chunk in self._compute(np.arange(len(self))):
-            if self._keeps:
-                seen.append(chunk)
-            yield chunk
-        self._kept = seen  # only now: who asks for the first chunk alone leaves before this
+        if self._keeps and not self._kept:
+            self._kept = self._whole()
+        yield from self._kept or self._compute(np.arange(len(self)))
+
+    def _whole(self) -> list[EvidenceChunk]:
+        """Return all chunks; one pass over the features tells how far labels are believed, too."""
+        margin, bare = np.empty(len(self), np.float32), []
+        for at, blocks in self._scores(np.arange(len(self))):
+            margin[at] = self._margin(at, blocks)
+            bare.append((at, self._chunk(at, *map(log_softmax, blocks))))
+        self.reliability = self._believed(margin)
+        return [self._voted(at, chunk) for at, chunk in bare]
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
@@ -166,7 +175,7 @@ class Replay:
 
     def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
         for at, blocks in self._scores(picked):
-            yield self._chunk(at, *map(log_softmax, blocks))
+            yield self._voted(at, self._chunk(at, *map(log_softmax, blocks)))
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
         """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
@@ -208,6 +217,7 @@ class Replay:
         return lambda _, x: (x @ weight + bias).reshape(len(x), -1, self.classes)
 
     def _chunk(self, at: NDArray[np.intp], oof: Floats, ins: Floats | None = None) -> EvidenceChunk:
+        """Return the evidence of rows without votes."""
         given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
         probabilities = given if given is not None else np.exp(oof[:, -1])
         labels = self.labels[at]
@@ -219,16 +229,19 @@ class Replay:
             index = self.neighbours.index[at]
             voters = np.where(index >= 0, self.labels[index], -1)
         candidates = likeliest(labels, liking, voters)
-        votes = reliable_votes = None
-        if self.neighbours is not None:
-            votes, reliable_votes = self.neighbours.votes(self.labels, self.reliability, at, candidates)
         trusted = self.trusted[at] if self.trusted is not None else None
         return EvidenceChunk(
             self.rows[at], labels, self.classes, candidates,
             summarise(ins, candidates, _entropy(self.seen, at)) if ins is not None else None,
-            summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, votes, reliable_votes, trusted,
+            summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, None, None, trusted,
             self.seen is not None and self.unseen is None,
         )  # fmt: skip
+
+    def _voted(self, at: NDArray[np.intp], chunk: EvidenceChunk) -> EvidenceChunk:
+        if self.neighbours is None:
+            return chunk
+        votes, reliable = self.neighbours.votes(self.labels, self.reliability, at, chunk.candidates)
+        return replace(chunk, votes=votes, reliable_votes=reliable)
 
 
 def log_softmax(logits: Floats) -> Floats:
@@ -245,12 +258,14 @@ def _entropy(recorded: Recording | None, at: NDArray[np.intp]) -> Floats | None:
 def mean_margin(scores: Floats, labels: Ints) -> Floats:
     """Return the mean over epochs [n] by which `scores` [n, E, K] of the label exceed those of the best other class.
 
-    Overwrites the label's scores. Logits and log-probabilities have the same margins.
+    Logits and log-probabilities have the same margins.
     """
     at = np.arange(len(labels))
-    own = scores[at, :, labels].copy()
+    own = scores[at, :, labels]
     scores[at, :, labels] = -np.inf
-    return np.asarray((own - scores.max(axis=2)).mean(axis=1), np.float32)
+    best = scores.max(axis=2)
+    scores[at, :, labels] = own
+    return np.asarray((own - best).mean(axis=1), np.float32)
 
 
 def likeliest(labels: Ints, liking: Floats, voters: Ints | None) -> Ints:

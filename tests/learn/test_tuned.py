@@ -33,7 +33,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=["test_convnext", "resnet32"])
+@pytest.fixture(scope="module", params=["test_convnext", pytest.param("resnet32", marks=pytest.mark.slow)])
 def kept(request, tmp_path_factory) -> Replay:
     """Evidence of a run that has fine-tuned by fold and kept its young models; resnet32 has BatchNorm."""
     path = tmp_path_factory.mktemp("run")
