@@ -11,17 +11,12 @@ from labelfix.errors import UsageError
 class ReferenceExporter:
     """Exports the run itself, not a queue: heads, states, a compressed neighbour index, and how its rows score."""
 
-    name: ClassVar[str] = "reference"
     takes_queue: ClassVar[bool] = False
 
-    def export(self, run: Path, out: Path, **options: object) -> list[Path]:
-        """Write the file and return its path; raises UsageError for options, InputError for a run that cannot serve."""
+    def export(self, run: Path, out: Path) -> list[Path]:
+        """Write the file and return its path; raises UsageError or InputError for what cannot serve."""
         from labelfix.reference import Reference
 
-        if options:
-            raise UsageError(
-                f"--to reference exports the whole run; leave {', '.join(map(str, options))} out"
-            )
         if not run.is_dir():
             raise UsageError(
                 f"{run}: a reference is made of a run directory; name the one that `labelfix scan -o` wrote"

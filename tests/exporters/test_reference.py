@@ -46,8 +46,8 @@ def test_two_exports_are_the_same_bytes(scanned, tmp_path):
 def test_what_cannot_be_exported_says_why(scanned, tmp_path, capsys):
     with pytest.raises(UsageError, match="run directory"):
         ReferenceExporter().export(scanned / "run.json", tmp_path / "r")
-    with pytest.raises(UsageError, match="leave top out"):
-        ReferenceExporter().export(scanned, tmp_path / "r", top=3)
+    with pytest.raises(UsageError, match="--to reference exports the run as a whole; leave the options"):
+        labelfix.export(scanned, "reference", tmp_path / "r", top=3)
     assert command(["export", str(scanned), "--to", "refrence", "-o", str(tmp_path / "r")]) == 2
     assert "did you mean 'reference'" in capsys.readouterr().err
 
