@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.audit import Audit
 from labelfix.trajectories import Floats, Ints, Trajectories, belief
 
 MAX_CANDIDATES = 12
@@ -165,6 +166,11 @@ class Evidence(Protocol):
     @property
     def labels(self) -> Ints:
         """[n] given class of all rows."""
+        ...
+
+    @property
+    def audit(self) -> Audit | None:
+        """What looking at randomly drawn rows told of the untrusted ones; None where nobody did."""
         ...
 
     @property

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.audit import Audit
 from labelfix.errors import InconclusiveError, InputError, UsageError
 from labelfix.learn import probe
 from labelfix.learn.backbone import Identity, choose_device
@@ -30,7 +31,7 @@ from labelfix.readers.interface import Columns
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
-LATER = ("faiss", "scipy.sparse.csgraph", "cleanlab.filter")
+LATER = ("faiss", "scipy.linalg", "scipy.sparse.csgraph", "cleanlab.filter")
 """Libraries of the stages after the backbone."""
 
 
@@ -163,6 +164,23 @@ def select(manifest: Manifest, view: View) -> tuple[NDArray[np.intp], RowFacts]:
     order = usable[np.lexsort((usable, *(half for key in by for half in key.view(">u8").T[::-1])))]
     nothing = np.zeros(N, bool), np.full(N, -1, np.int64)
     return order, RowFacts(status, reason, *nothing)
+
+
+def audit_of(
+    manifest: Manifest, rows: NDArray[np.intp], progress: Progress
+) -> tuple[Audit | None, tuple[str, ...]]:
+    """Return what earlier answers say of the error rate of these rows, trusted ones aside, and what was noted."""
+    if manifest.rounds is None or not (manifest.rounds.stands_for > 0).any():
+        return None, ()
+    trusted = 0 if manifest.trusted is None else int(manifest.trusted[rows].sum())
+    audit = manifest.rounds.about(len(rows) - trusted)
+    if audit is None:
+        note = "answers to rows drawn at random are about other rows than most that are left, and do not count in "
+    else:
+        note = "answers to rows drawn at random count in "
+    note += "the estimated error rate"
+    progress.note(note)
+    return audit, (note,)
 
 
 def name_rows(manifest: Manifest, view: View, rows: NDArray[np.intp]) -> str:

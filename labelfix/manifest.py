@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.audit import Rounds
 from labelfix.rundir import writing
 
 
@@ -48,6 +49,8 @@ class Manifest:
     """[N] who gave the label; a row is then one answer."""
     split: NDArray[np.object_] | None = None
     """[N] train, validation, test, as the owner names them; carried along, all are scanned."""
+    rounds: Rounds | None = None
+    """What annotators answered before; None where merging has written nothing."""
     source: str = ""
     """Path or URL as given."""
     root: str = ""
@@ -62,12 +65,15 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of ids, image names, labels, classes, groups, trust and annotators: names these rows."""
+        """Hash of ids, image names, labels, classes, groups, trust, annotators and answers: names these rows."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((len(self), self.classes)).encode())
         digest.update(self.labels.astype("<i4").tobytes())
         for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names):
             digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode() + b"\x02")
+        if self.rounds is not None:
+            for numbers in (self.rounds.number, self.rounds.stands_for, self.rounds.wrong):
+                digest.update(numbers.tobytes())
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:

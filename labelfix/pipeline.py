@@ -24,6 +24,7 @@ from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SCHEMA, Findings
 from labelfix.intake import (
     View,
+    audit_of,
     bring,
     check_machine,
     fold_rows,
@@ -111,7 +112,7 @@ def scan(
         states = scoring.fit(evidence, methods)
         for name, state in states.items():
             state.save(run.state(name))
-        remember(run, manifest, view, evidence, methods, states)
+        remember(run, manifest, view, evidence, methods, states, recipe)
     recorder = Recorder(len(manifest))
     with timed(timings, "score"), progress.stage("scores", len(evidence), "rows") as advance:
 
@@ -232,15 +233,15 @@ def _gather(
     """Find neighbours, train model and heads, or take those that an interrupted run has left.
 
     `trained_on` says that a corrector trains on the base model. Also returns the recipe with its mode, and what was
-    noted on the way, where the mode was to be chosen.
+    noted on the way, such as why the mode was chosen.
     """
     labels, K = manifest.labels[rows], len(manifest.classes)
+    audit, notes = audit_of(manifest, rows, progress)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
     named = name_rows(manifest, view, rows)
-    notes = tuple[str, ...]()
     if view.features is None:
         recipe = replace(recipe, mode="probe")
-        return Replay(rows, labels, K, named, given=view.given, trusted=trusted), recipe, notes
+        return Replay(rows, labels, K, named, given=view.given, trusted=trusted, audit=audit), recipe, notes
     keys, groups = view.keys[rows], group_numbers(manifest, rows)
     with timed(timings, "neighbours"):
         found = neighbours.Neighbours.load(run.neighbours) if run.neighbours.exists() else None
@@ -273,8 +274,9 @@ def _gather(
                 run.write(record)
         chosen = choosing.Choice(**record["mode_choice"])
         recipe = replace(recipe, mode=chosen.mode)
-        notes = (chosen.note, *mode_notes(recipe))
-        for sentence in notes:
+        more = (chosen.note, *mode_notes(recipe))
+        notes += more
+        for sentence in more:
             progress.note(sentence)
     seen = unseen = models = None
     if recipe.mode == "finetune":
@@ -289,7 +291,7 @@ def _gather(
             models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
     heads = heads or train_heads() if recipe.trains_heads else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
-    return Replay(*evidence, seen, unseen, models), recipe, notes
+    return Replay(*evidence, seen, unseen, models, audit), recipe, notes
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:

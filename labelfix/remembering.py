@@ -9,6 +9,7 @@ import numpy as np
 from labelfix.correctors.interface import Corrector
 from labelfix.findings import State
 from labelfix.intake import View, group_keys
+from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
 from labelfix.learn.unseen import as_if_unseen, blind_reliability, surroundings
 from labelfix.manifest import Manifest
@@ -22,7 +23,7 @@ BEHAVING = 4_096
 
 def remember(
     run: RunDir, manifest: Manifest, view: View, evidence: Replay, methods: Mapping[str, Corrector],
-    states: Mapping[str, State],
+    states: Mapping[str, State], recipe: Recipe,
 ) -> None:  # fmt: skip
     """Write how the training rows score as unseen ones, and what names them.
 
@@ -37,7 +38,7 @@ def remember(
     )
     if evidence.heads is not None and evidence.features is not None and evidence.neighbours is not None:
         seen_by = evidence.heads, evidence.features, evidence.rows, evidence.labels, evidence.trusted
-        reliability = blind_reliability(*seen_by)
+        reliability = blind_reliability(*seen_by, recipe)
         directions, fence = surroundings(evidence.neighbours, evidence.features, evidence.rows)
     sample, picked = as_if_unseen(evidence, reliability, BEHAVING)
     primary = next(iter(methods))

@@ -16,7 +16,7 @@ from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
-from labelfix.tmlc.calibrate import error_rate
+from labelfix.tmlc.calibrate import audit_in, error_rate
 from labelfix.trajectories import Floats
 
 RARE_RATE, RARE_LEAD = 0.02, 0.5
@@ -151,7 +151,8 @@ def tabulate(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate.
 
-    `settings` are those of the primary corrector's state: `rate_views` and `known_wrong` are used where it has them.
+    `settings` are those of the primary corrector's state: `rate_views`, `audit` and `known_wrong` are used where it has
+    them.
     """
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
@@ -161,7 +162,7 @@ def tabulate(
     trusted = manifest.trusted[scored.rows] if manifest.trusted is not None else np.zeros(len(given), bool)
     suspicion[trusted] = 0.0
     order_by[trusted] = -np.inf
-    estimate = error_rate(suspicion[~trusted], settings.get("rate_views", ()))
+    estimate = error_rate(suspicion[~trusted], settings.get("rate_views", ()), audit_in(settings))
 
     suggested, confidence = primary.suggested(given)
     confidence[trusted] = 0.0

@@ -37,6 +37,8 @@ class Course:
     """What each re-scan took; empty for random order."""
     estimates: list[str]
     """What merge said is left, against what is."""
+    rates: list[str]
+    """What each re-scan estimated of the rows that nobody had answered, against what is."""
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
 
 def follow(order: str, source: str, label_col: str, truth: np.ndarray, asked: argparse.Namespace) -> Course:
     """Go through the rounds in one order."""
-    accuracy, seconds, estimates = [], [], []
+    accuracy, seconds, estimates, rates = [], [], [], []
     images, rng = str(Path(source).parent.absolute()), np.random.default_rng(asked.seed)
     with tempfile.TemporaryDirectory() as place:
         for number in range(ROUNDS + 1):
@@ -68,7 +70,7 @@ def follow(order: str, source: str, label_col: str, truth: np.ndarray, asked: ar
             accuracy.append(float((labels == truth).mean()))
             print(f"# {asked.name}, {order}, round {number}: {accuracy[-1]:.4f}", flush=True)
             if number == ROUNDS:
-                return Course(accuracy, seconds, estimates)
+                return Course(accuracy, seconds, estimates, rates)
             run, out = Path(place) / f"run{number}", Path(place) / f"round{number}{Path(source).suffix}"
             count = round(SHARE * len(truth))
             if ORDERS[order] is None:
@@ -82,6 +84,9 @@ def follow(order: str, source: str, label_col: str, truth: np.ndarray, asked: ar
                 correctors, recipe = [ORDERS[order]], labelfix.Recipe(seed=asked.seed)
                 findings = labelfix.scan(manifest, recipe, correctors=correctors, out=run, cache=asked.cache)
                 seconds.append(time.perf_counter() - began)
+                open_ = np.ones(len(truth), bool) if manifest.trusted is None else ~manifest.trusted
+                real, said = (labels != truth)[open_].mean(), findings.meta["estimated_errors"]
+                rates.append(f"{said['rate']:.1%} ({said['low']:.1%} to {said['high']:.1%}); {real:.1%}")
                 how = {"budget": count} if "budget" in order else {"top": count}
                 labelfix.export(findings, "jsonl", run / "queue.jsonl", **how)
                 lines = (run / "queue.jsonl").read_text(encoding="utf-8").split("\n")
@@ -117,6 +122,9 @@ def table(found: dict[str, Course]) -> str:
         lines.append(f"| {order} | {cells} | {', '.join(f'{s:.0f}' for s in course.seconds) or '–'} |")
     lines += ["", "Errors left after each round, estimated (90 % interval); really:"]
     lines += [f"round {n}: {said}" for n, said in enumerate(found["tmlc --budget"].estimates, 1)]
+    lines += ["", "Error rate of unanswered rows as each re-scan estimates it (90 % interval); really:"]
+    for order in ("tmlc", "tmlc --budget"):
+        lines += [f"{order}, after {n} rounds: {said}" for n, said in enumerate(found[order].rates)]
     return "\n".join(lines)
 
 

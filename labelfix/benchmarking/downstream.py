@@ -45,6 +45,6 @@ def _predict(
     weight, bias = heads.out_of_fold(variant)
     predicted = np.empty(len(held), np.intp)
     for start in range(0, len(held), 8192):
-        tested = features.take(held[start : start + 8192]).astype(np.float32)
+        tested = features.single(held[start : start + 8192])
         predicted[start : start + 8192] = (tested @ weight + bias).argmax(axis=1)
     return predicted

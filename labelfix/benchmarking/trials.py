@@ -120,7 +120,7 @@ class DataSet:
         true = manifest.labels[rows]
         given = true.copy()
         if noise.rate > 0:
-            x = self.view.features.take(rows).astype(np.float32)
+            x = self.view.features.single(rows)
             rng = np.random.default_rng([seed, zlib.crc32(noise.family.encode()), round(noise.rate * 1e6)])
             given = FAMILIES[noise.family](x, true, len(manifest.classes), noise.rate, rng).astype(np.int32)
         return Trial(self.name, noise.family, noise.rate, seed, rows, given, manifest.classes)

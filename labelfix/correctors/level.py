@@ -16,7 +16,7 @@ from labelfix.correctors.interface import Corrector
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.tmlc import known_wrong
-from labelfix.tmlc.calibrate import confidently_other, joint_rate
+from labelfix.tmlc.calibrate import confidently_other, levelled
 from labelfix.trajectories import Floats
 
 KNOTS = 256
@@ -47,12 +47,16 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     )
     views = (float(other.mean()),) if known is None else (float(other.mean()), known.share)
     if known is not None and other.any():
-        p = (p * joint_rate(*views) / views[0]).clip(0.0, 1.0)
+        p = (p * levelled(views, evidence.audit)[1] / views[0]).clip(0.0, 1.0)
     return dataclasses.replace(
         state,
         arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": p.astype(np.float32)},
         settings=state.settings
-        | {"known_wrong": None if known is None else dataclasses.asdict(known), "rate_views": views},
+        | {
+            "known_wrong": None if known is None else dataclasses.asdict(known),
+            "rate_views": views,
+            "audit": None if known is None or evidence.audit is None else dataclasses.asdict(evidence.audit),
+        },
     )
 
 

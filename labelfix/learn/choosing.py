@@ -110,7 +110,7 @@ def compare(
         members = asked[folds[asked] == fold]
         for start in range(0, len(members), CHUNK):
             at = members[start : start + CHUNK]
-            linear[at] = (features.take(rows[at]).astype(np.float32) @ weight + bias).argmax(axis=1)
+            linear[at] = (features.single(rows[at]) @ weight + bias).argmax(axis=1)
             votes, index = np.zeros((len(at), K), np.float32), found.index[at]
             row, column = np.nonzero(index >= 0)
             nearness = np.maximum(found.similarity[at].astype(np.float32), 1e-3)

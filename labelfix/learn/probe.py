@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.arrayfile import load_arrays, save_arrays
-from labelfix.learn.backbone import choose_device
+from labelfix.learn.backbone import choose_device, choose_dtype
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.targets import Targets
 from labelfix.progress import Progress
@@ -151,12 +151,13 @@ def _descend(
 ) -> Heads:  # fmt: skip
     """Train heads together: AdamW with a cosine schedule after a short warm-up, on standardised features.
 
-    `residual` turns probabilities [b, heads, K] of the rows at positions [b] into the loss's slopes by their logits, in
-    place.
+    Weights are kept in float32; products with features are taken in the recipe's precision. `residual` turns
+    probabilities [b, heads, K] of the rows at positions [b] into the loss's slopes by their logits, in place.
     """
     import torch
 
     device = choose_device(recipe)
+    dtype = choose_dtype(recipe, device)
     count, width, F, K = len(rows), features.shape[1], heads, classes
     mean, scale = _standardisation(features, rows)
     centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
@@ -168,11 +169,12 @@ def _descend(
     stops = recorded_steps(total, recipe.checkpoints)
 
     def standardised(positions: NDArray[np.intp]) -> torch.Tensor:
-        return torch.from_numpy(features.take(rows[positions])).to(device).float().sub_(centre).div_(spread)
+        taken = torch.from_numpy(features.take(rows[positions])).to(device).float()
+        return taken.sub_(centre).div_(spread).to(dtype)
 
     held = None  # small sets are converted once, not in every epoch
-    if count * width * 4 <= HELD_BYTES:
-        held = torch.empty(count, width, device=device)
+    if count * width * dtype.itemsize <= HELD_BYTES:
+        held = torch.empty(count, width, device=device, dtype=dtype)
         for start in range(0, count, 2048):
             held[start : start + 2048] = standardised(np.arange(start, min(start + 2048, count)))
 
@@ -194,10 +196,11 @@ def _descend(
                 picked = np.sort(order[start : start + batch])  # ascending: kinder to memory-mapped features
                 at = torch.from_numpy(picked).to(device)
                 x = standardised(picked) if held is None else held.index_select(0, at)
-                slope = torch.softmax(torch.addmm(bias, x, weight).view(-1, F, K), dim=2)
+                logits = (x @ weight.to(dtype)).float().add_(bias)
+                slope = torch.softmax(logits.view(-1, F, K), dim=2)
                 residual(slope, picked)
                 slope = slope.view(-1, F * K)
-                weight.grad, bias.grad = x.T @ slope, slope.sum(dim=0)
+                weight.grad, bias.grad = (x.T @ slope.to(dtype)).float(), slope.sum(dim=0)
                 optimiser.step()
                 schedule.step()
                 step += 1
@@ -239,10 +242,14 @@ def _standardisation(features: Features, rows: NDArray[np.intp]) -> tuple[Floats
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 32768)).astype(np.intp)]
     total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     for start in range(0, len(some), 4096):
-        piece = features.take(some[start : start + 4096]).astype(np.float64)
+        piece = features.single(some[start : start + 4096])
+        if not start:
+            first = piece.mean(axis=0)  # near the mean, squares of single precision are exact enough
+        piece -= first
         total += piece.sum(axis=0)
-        squares += (piece**2).sum(axis=0)
+        squares += np.einsum("nd,nd->d", piece, piece)
     mean = total / len(some)
     scale = np.sqrt(np.maximum(squares / len(some) - mean**2, 0.0))
+    mean += first
     floor = 1e-3 * max(float(np.median(scale)), 1e-6)
     return mean.astype(np.float32), np.maximum(scale, floor).astype(np.float32)

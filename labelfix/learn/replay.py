@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.audit import Audit
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
@@ -53,7 +54,7 @@ class Base:
 
     def features(self, rows: NDArray[np.int64]) -> Floats:
         """[n, d] standardised."""
-        return (self.held.take(rows).astype(np.float32) - self.heads.mean) / self.heads.scale
+        return (self.held.single(rows) - self.heads.mean) / self.heads.scale
 
     def head(self, epoch: int, fold: int) -> tuple[Floats, Floats]:
         """Weight [d, K] and bias [K]."""
@@ -90,6 +91,8 @@ class Replay:
     """The out-of-fold block that fine-tuning recorded, likewise."""
     tuned: Tuned | None = None
     """The models that fine-tuning by fold has kept; None: none were asked for."""
+    audit: Audit | None = None
+    """What looking at randomly drawn rows told of the untrusted ones."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
 
     @property
@@ -204,7 +207,7 @@ class Replay:
         """Return features [n, d] for the heads; [n, 0] where there are none."""
         if self.features is None or self.heads is None:
             return np.empty((len(at), 0), np.float32)
-        return self.features.take(self.rows[at]).astype(np.float32)
+        return self.features.single(self.rows[at])
 
     def _block(
         self, recorded: Recording | None, of_heads: Callable[[Heads, int], tuple[Floats, Floats]], fold: int

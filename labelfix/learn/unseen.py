@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.audit import Audit
 from labelfix.evidence import EvidenceChunk, LinearBase
 from labelfix.learn import neighbours, probe
+from labelfix.learn.backbone import choose_device, choose_dtype
 from labelfix.learn.neighbours import Neighbours, Projection
 from labelfix.learn.probe import Heads
-from labelfix.learn.replay import CHUNK_FLOATS, CHUNK_ROWS, Replay, likeliest, log_softmax, mean_margin
+from labelfix.learn.recipe import Recipe
+from labelfix.learn.replay import CHUNK_FLOATS, CHUNK_ROWS, Replay, likeliest, log_softmax
 from labelfix.trajectories import FLOOR, Floats, Ints, belief, summarise
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 PIECE = 100_000
 """Training rows whose vectors are unpacked at a time."""
+
+BELIEVED_ROWS = 2048
+"""Training rows whose labels all heads look at together: their features stay in the processor's cache."""
 
 USUAL, DIRECTIONS, QUANTILES = 8192, 16, 257
 """Training rows, projected directions and quantiles that say what features are usual."""
@@ -110,6 +116,8 @@ class Unseen:
     """[N, K] the user's own probabilities, by manifest position."""
     base: LinearBase | None = None
     """Nothing is trained on unseen rows."""
+    audit: Audit | None = None
+    """Nor on what was looked up."""
     tuned: None = None
     """Nor do whole models look at them."""
 
@@ -147,7 +155,7 @@ class Unseen:
             members = np.flatnonzero(self.folds == fold)
             for start in range(0, len(members), size):
                 at = members[start : start + size]
-                x = self.features.take(self.rows[at]).astype(np.float32)
+                x = self.features.single(self.rows[at])
                 log_p = log_softmax((x @ weight + bias).reshape(len(at), -1, self.classes))
                 yield self._chunk(at, log_p, np.exp(log_p[:, -1]), int(fold))
 
@@ -165,25 +173,34 @@ class Unseen:
 
 
 def blind_reliability(
-    heads: Heads, features: Features, rows: NDArray[np.intp], labels: Ints, trusted: NDArray[np.bool_] | None
-) -> Floats:
+    heads: Heads, features: Features, rows: NDArray[np.intp], labels: Ints, trusted: NDArray[np.bool_] | None,
+    recipe: Recipe,
+) -> Floats:  # fmt: skip
     """Return how far the head that judges each fold believes the labels of training rows [F, n], 0 … 1.
 
     A row's neighbours must not be believed by a head that saw the row's own label, or training rows would look better
-    supported than unseen ones. A trusted label is believed.
+    supported than unseen ones. A trusted label is believed. This is the most multiplications after training, n × d ×
+    F·E·K, and a belief bears the recipe's precision.
     """
+    import torch
+
+    device = choose_device(recipe)
+    dtype = choose_dtype(recipe, device)
     F, E, K = heads.folds, heads.epochs, heads.classes
     believed = np.empty((F, len(rows)), np.float32)
-    size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (F * E * K)))
-    parts = [heads.out_of_fold(fold) for fold in range(F)]
-    weight, bias = (np.concatenate(some, axis=-1) for some in zip(*parts, strict=True))  # [d, F·E·K], [F·E·K]
+    size = max(1, min(BELIEVED_ROWS, CHUNK_FLOATS // (F * E * K)))
+    centre, spread = (torch.from_numpy(each).to(device) for each in (heads.mean, heads.scale))
+    weight = torch.from_numpy(heads.weight).to(device, dtype).permute(2, 1, 0, 3).reshape(-1, F * E * K)
+    bias = torch.from_numpy(heads.bias).to(device).transpose(0, 1).reshape(-1)
+    given = torch.from_numpy(labels.astype(np.int64)).to(device)
     for start in range(0, len(rows), size):
         at = slice(start, start + size)
-        scores = features.take(rows[at]).astype(np.float32) @ weight
-        scores += bias
-        per_head = scores.reshape(-1, E, K)  # [n·F, E, K]
-        margin = mean_margin(per_head, np.repeat(labels[at], F))
-        believed[:, at] = belief(margin.reshape(-1, F).T)
+        x = torch.from_numpy(features.take(rows[at])).to(device).float().sub_(centre).div_(spread)
+        scores = (x.to(dtype) @ weight).float().add_(bias).view(-1, F, E, K)
+        own = given[at, None, None, None].expand(-1, F, E, 1)
+        label = scores.gather(3, own)[..., 0]
+        rival = scores.scatter_(3, own, -torch.inf).amax(dim=3)
+        believed[:, at] = belief((label - rival).mean(dim=2).T.cpu().numpy())
     return believed if trusted is None else np.where(trusted, np.float32(1.0), believed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from labelfix.manifest import Manifest
 from labelfix.merging.annotators import annotators
 from labelfix.merging.consensus import CORRECTED, EMPTIED, TRUSTED, Decision, decide
 from labelfix.merging.gathering import gather, read_answers, rows_of_id
-from labelfix.merging.summary import Asked, Merged, summarise
+from labelfix.merging.standing import Asked, stands_for
+from labelfix.merging.summary import Merged, summarise
 from labelfix.origin import record_of, reopen, source_of
 from labelfix.rewriting import Edits, check_out, default_out, rewrite
 from labelfix.rewriting.edits import KEPT
@@ -60,7 +61,16 @@ def merge(
     given = [now.classes[k] if k >= 0 else None for k in now.labels]
     decisions = decide(gathered.votes, given)
     asked = _asked(queues, found)
-    rewrite(now, edits_of(decisions, now, _drawn(queues)), place)
+    places = np.arange(len(now)) if of_run is None else of_run
+    trusted = None if of_run is not None else now.trusted
+    answered = np.zeros(len(found), bool)
+    answered[[places[one.row] for one in decisions if one.settled and places[one.row] >= 0]] = True
+    standing = stands_for(found, trusted, answered, asked)
+    rewrite(
+        now,
+        edits_of(decisions, now, {one.row: standing.get(int(places[one.row])) for one in decisions}),
+        place,
+    )
     notes = [*gathered.notes, *_moved(source, place, now)]
     if of_run is not None:
         decisions = [replace(one, row=int(of_run[one.row])) for one in decisions if of_run[one.row] >= 0]
@@ -69,12 +79,16 @@ def merge(
     else:
         votes = gathered.votes
     who = annotators(votes, decisions, found)
-    trusted = None if of_run is not None else now.trusted
     return summarise(str(place), found, trusted, decisions, gathered.open, asked, who, notes)
 
 
-def edits_of(decisions: Sequence[Decision], manifest: Manifest, drawn_with: dict[str, float]) -> Edits:
-    """Return what decisions change: labels, and the columns that say why."""
+def edits_of(
+    decisions: Sequence[Decision], manifest: Manifest, standing: Mapping[int, float | None]
+) -> Edits:
+    """Return what decisions change: labels, and the columns that say why.
+
+    `standing` says of a decision's row how many rows that are left it stands for.
+    """
     rows_of = rows_of_id(manifest, [one.row for one in decisions])
     changed = sorted((int(row), one) for one in decisions for row in rows_of[one.row])
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -82,17 +96,18 @@ def edits_of(decisions: Sequence[Decision], manifest: Manifest, drawn_with: dict
     columns: dict[str, list[Any]] = {
         name: []
         for name in (
-            "previous_label", "decision", "annotators", "agreement", "source", "at", "drawn_with", "trusted"
+            "previous_label", "decision", "annotators", "agreement", "source", "at", "round", "stands_for", "trusted"
         )
     }  # fmt: skip
+    round_ = 1 + (0 if manifest.rounds is None else manifest.rounds.last)
     for row, one in changed:
         before = manifest.labels[row]
         previous = manifest.classes[before] if before >= 0 else None
         moved = one.word in TRUSTED and one.label != previous
         labels.append(one.label if moved else None if one.word in EMPTIED else KEPT)
         values = (previous, CORRECTED if moved else one.word, "; ".join(one.annotators), one.agreement,
-                  "; ".join(one.sources), one.at or now, drawn_with.get(str(manifest.ids[row])),
-                  one.word in TRUSTED)  # fmt: skip
+                  "; ".join(one.sources), one.at or now, round_ if one.settled else None,
+                  standing.get(row), one.word in TRUSTED)  # fmt: skip
         for held, value in zip(columns.values(), values, strict=True):
             held.append(value)
     return Edits(np.array([row for row, _ in changed], np.int64), labels, columns)
@@ -107,17 +122,6 @@ def _asked(queues: dict[str, pa.Table], findings: Findings) -> list[Asked]:
         if not np.isnan(rows.astype(float)).any():
             found.append(Asked(rows.astype(np.int64), table.column("drawn_with").to_numpy()))
     return found
-
-
-def _drawn(queues: dict[str, pa.Table]) -> dict[str, float]:
-    """Return id → with which probability it came into a queue; the largest where it was in several."""
-    drawn: dict[str, float] = {}
-    for table in queues.values():
-        for id_, chance in zip(
-            table.column("id").to_pylist(), table.column("drawn_with").to_pylist(), strict=True
-        ):
-            drawn[id_] = max(chance, drawn.get(id_, 0.0))
-    return drawn
 
 
 def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | None:

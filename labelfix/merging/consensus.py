@@ -11,8 +11,6 @@ from labelfix.merging.gathering import Vote
 CONFIRMED, CORRECTED, DISPUTED, UNSURE = "confirmed", "corrected", "disputed", "unsure"
 EMPTIED = ("none of these", "bad image", "exclude")
 """Decisions after which the row has no label, so that neither scans nor training use it; the row stays."""
-WRONG = (CORRECTED, "none of these")
-"""Decisions that say that the given label was wrong."""
 TRUSTED = (CONFIRMED, CORRECTED)
 """Decisions after which the label is known to be right."""
 

@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from labelfix.audit import WRONG
 from labelfix.exporters.selecting import askable
 from labelfix.findings import Findings
 from labelfix.merging.annotators import Annotator
-from labelfix.merging.consensus import WRONG, Decision
+from labelfix.merging.consensus import Decision
 from labelfix.merging.estimating import Estimate, estimate_errors
+from labelfix.merging.standing import Asked, audited
 
 WORTH = 0.05
 """Another round pays where at least so many of its answers should mend an error."""
@@ -61,16 +63,6 @@ class Merged:
         return self.next_errors >= max(1.0, WORTH * self.next_rows)
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Rows that were asked about in one queue."""
-
-    rows: NDArray[np.int64]
-    """[n] manifest positions."""
-    drawn_with: NDArray[np.float64]
-    """[n]"""
-
-
 def summarise(
     out: str, findings: Findings, trusted: NDArray[np.bool_] | None, decisions: Sequence[Decision], open_: int,
     asked: Sequence[Asked], who: tuple[Annotator, ...], notes: Sequence[str],
@@ -83,7 +75,7 @@ def summarise(
     answered = np.zeros(len(findings), bool)
     answered[list(settled)] = True
     pool = askable(findings, trusted)
-    queue = max(asked, key=lambda one: int(answered[one.rows[one.drawn_with < 1]].sum()), default=None)
+    queue = audited(asked, answered)
     left, drawn = None, np.ones(len(findings))
     if queue is not None:
         drawn[queue.rows] = queue.drawn_with

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from labelfix.errors import InputError
 from labelfix.manifest import Images, Manifest
 from labelfix.readers import labels, sniffing
+from labelfix.readers.answered import ANSWERED, read_rounds
 from labelfix.readers.fields import Texts, filled, first_repeated, given_ids, texts, truth
 from labelfix.readers.images import EmbeddedImages, FileImages
 from labelfix.readers.interface import Columns
@@ -28,6 +29,7 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
     if "label" not in roles:
         raise sniffing.no_label(rows)
     light = {name for name in roles.values() if not sniffing.is_bytes(rows.schema.field(name).type)}
+    light |= set(ANSWERED) & set(rows.schema.names)
     rows = rows.holding(sorted(light))
     codes, classes, more = labels.encode(rows, roles["label"])
     remarks += more
@@ -47,6 +49,7 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
         trusted=_trusted(rows, roles, columns, remarks),
         annotators=annotators,
         split=_optional_text(rows, roles, "split", columns, remarks),
+        rounds=read_rounds(rows),
         source=source,
         root=images.root.url if isinstance(images, FileImages) else "",
         columns=roles,

@@ -101,7 +101,7 @@ class Prober:
             p[name] = np.full((len(held.rows), len(self.classes)), np.nan, np.float32)
             for start in range(0, len(held.rows), CHUNK):
                 at = slice(start, start + CHUNK)
-                x = view.features.take(held.rows[at]).astype(np.float32)
+                x = view.features.single(held.rows[at])
                 p[name][at] = saved.softmax(x @ weight + bias)
             p[name][~readable] = np.nan
         asked, taught = view.keys[held.rows[readable]], self._view.keys[self.rows]

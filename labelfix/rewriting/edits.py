@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from labelfix.readers.sniffing import OURS as PREFIX
 
-TYPES: dict[str, str] = {"trusted": "bool", "agreement": "double", "drawn_with": "double"}
+TYPES: dict[str, str] = {"trusted": "bool", "agreement": "double", "round": "int32", "stands_for": "double"}
 """Of columns of ours that do not hold text."""
 
 

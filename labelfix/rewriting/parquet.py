@@ -58,7 +58,7 @@ def _declare(metadata: Any, new: dict[str, pa.DataType], gone: set[str]) -> Any:
     try:
         declared = json.loads(metadata[b"huggingface"])
         features = declared["info"]["features"]
-        names = {"string": "string", "bool": "bool", "double": "float64"}
+        names = {"string": "string", "bool": "bool", "double": "float64", "int32": "int32"}
         features |= {name: {"dtype": names[str(kind)], "_type": "Value"} for name, kind in new.items()}
         for name in gone:
             features.pop(name, None)

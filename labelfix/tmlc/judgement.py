@@ -11,10 +11,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.audit import Audit
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
-from labelfix.tmlc.calibrate import confident_share, joint_rate
+from labelfix.tmlc.calibrate import audit_in, confident_share, levelled
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.net import TMLCNet
 from labelfix.trajectories import Floats
@@ -38,10 +39,12 @@ class Judgement:
     """None where nothing was learnt out of fold."""
     views: tuple[float, ...] = ()
     """Estimates of the error rate that the level joins."""
+    audit: Audit | None = None
+    """Rows that were looked up, which the level joins with them."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
-        """Fit norms and blend; the level joins two estimates of the error rate where both can be made."""
+        """Fit norms and blend; the level joins two estimates of the error rate where both can be made, and an audit."""
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample, counts, evidence.epochs)
@@ -57,7 +60,8 @@ class Judgement:
         if known is None or sample.probabilities is None:
             return cls(norms, blend, known)
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-        return cls(norms, Blend.fit(withheld, whole, asked, weight, joint_rate(*views)), known, views)
+        _, rate, _ = levelled(views, evidence.audit)
+        return cls(norms, Blend.fit(withheld, whole, asked, weight, rate), known, views, evidence.audit)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
@@ -86,6 +90,7 @@ class Judgement:
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
             "rate_views": self.views,
+            "audit": None if self.audit is None else asdict(self.audit),
         }
 
     @classmethod
@@ -93,7 +98,13 @@ class Judgement:
         """Undo `arrays` and `settings`, for scoring."""
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
-        return cls(norms, Blend.from_dict(settings["blend"]), known, tuple(settings["rate_views"]))
+        return cls(
+            norms,
+            Blend.from_dict(settings["blend"]),
+            known,
+            tuple(settings["rate_views"]),
+            audit_in(settings),
+        )
 
 
 def _log_odds(log_q: Floats) -> Floats:

@@ -24,8 +24,9 @@ from labelfix.tmlc.perception import WIDTH, Norms, perceive
 
 FORMAT = 3
 """Version of the weights: perception's numbers, their order, and the layers."""
-BATCH = 2048
-"""Rows a forward pass; fixed, so that results do not depend on how rows are chunked beyond it."""
+BATCH = 512
+"""Rows a forward pass, few enough for the processor's cache; fixed, so that results do not depend on how rows are
+chunked beyond it."""
 
 
 class TMLCNet(nn.Module):

@@ -39,7 +39,7 @@ def known_of(x: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
     recipe = Recipe(epochs=3, checkpoints=3)
     heads = probe.train(features, rows, labels, folds, CLASSES, recipe, "rows", Silent())
     replay = Replay(rows, labels, CLASSES, "rows", folds, features, heads, found)
-    reliability = blind_reliability(heads, features, rows, labels, None)
+    reliability = blind_reliability(heads, features, rows, labels, None, recipe)
     held = {"keys": keys, "groups": named, "folds": folds, "reliability": reliability}
     return keep(found, heads, held, labels, 1.0, 5), replay
 

@@ -181,8 +181,12 @@ def test_a_half_annotated_queue_leaves_the_rest_open(letters, tmp_path):
     assert (merged.open, merged.decisions) == (10, {"confirmed": 10})
     assert merged.left is not None
     assert not merged.left.complete
-    drawn = {row["id"]: row["labelfix.drawn_with"] for row in table(tmp_path / "fixed.csv")}
-    assert all(drawn[row["id"]] == row["drawn_with"] for row in rows[::2])
+    fixed = {row["id"]: row for row in table(tmp_path / "fixed.csv")}
+    drawn = [row for row in rows[::2] if float(row["drawn_with"]) < 1]
+    assert {row["labelfix.round"] for row in fixed.values()} == {"1", ""}
+    stands_for = {id_: row["labelfix.stands_for"] for id_, row in fixed.items() if row["labelfix.stands_for"]}
+    assert stands_for.keys() == {row["id"] for row in drawn}
+    assert sum(map(float, stands_for.values())) == pytest.approx(30 - 10)
 
 
 def test_number_labels_keep_their_spelling(tmp_path, make_run):

@@ -1,0 +1,40 @@
+"""Answered rows: the columns that merging writes, which the next scan reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from labelfix.audit import WRONG, Rounds
+from labelfix.errors import InputError
+from labelfix.readers.fields import filled, texts
+from labelfix.readers.rows import Rows
+from labelfix.readers.sniffing import OURS
+
+ANSWERED = tuple(f"{OURS}{name}" for name in ("round", "stands_for", "decision"))
+
+
+def read_rounds(rows: Rows) -> Rounds | None:
+    """Return what annotators answered before; None where a column is missing; raises InputError for no numbers."""
+    if not set(ANSWERED) <= set(rows.schema.names):
+        return None
+    number, stands_for = (_numbers(rows, name) for name in ANSWERED[:2])
+    said = filled(texts(rows, ANSWERED[2]))
+    return Rounds(number.astype(np.int32), stands_for, np.isin(said.astype(str), WRONG))
+
+
+def _numbers(rows: Rows, name: str) -> NDArray[np.float64]:
+    """Return a column of numbers [N], not below 0; blank is 0."""
+    words = pc.utf8_trim_whitespace(texts(rows, name))
+    try:
+        found = pc.fill_null(pc.if_else(pc.equal(words, ""), None, words).cast(pa.float64()), 0.0).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{rows.shown}: column {name!r} is not all numbers ({error}); merge again"
+        ) from error
+    row = int(np.argmin(found)) if len(found) else -1
+    if row >= 0 and not found[row] >= 0:
+        raise InputError(f"{rows.at(row)}, column {name!r} is {found[row]}, below 0; merge again")
+    return np.asarray(found, np.float64)
