@@ -33,7 +33,10 @@ class TMLCPaper:
         # One of the two is there: required above.
         base: paper.Base = evidence.tuned if heads is None else paper.Head(heads)
         sample = evidence.sample(SAMPLE)
-        norms = paper.PaperNorms.fit(_block(sample), sample.labels, evidence.classes)
+        if self.recipe.normalised:
+            norms = paper.PaperNorms.fit(_block(sample), sample.labels, evidence.classes)
+        else:
+            norms = paper.PaperNorms.off(_block(sample).loss.shape[1], evidence.classes)
         data = paper.practise_on(sample, _block(sample), base, norms)
         net = paper.fit(data, base, evidence.epochs, self.recipe)
         arrays = {f"norms.{name}": array for name, array in norms.arrays().items()}

@@ -28,7 +28,7 @@ from labelfix.evidence import EvidenceChunk, LinearBase
 from labelfix.learn.bilevel import Point, look_ahead, sharpness
 from labelfix.learn.tuned import young
 from labelfix.tmlc.perception import GRID, percentile, resample
-from labelfix.trajectories import Floats, Ints, Trajectories
+from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories
 
 STEPS = 16
 """Of relative time, that the LSTM reads."""
@@ -59,6 +59,8 @@ class PaperRecipe:
     error was trusted most."""
     smoothing: float = 0.1
     """Of the query's given labels, and of the support's soft labels alike."""
+    normalised: bool = True
+    """Whether NNP compares losses with those of other rows; without it the net reads them as they are (Table V)."""
     seed: int = 0
     """Of initialisation and split."""
 
@@ -104,6 +106,13 @@ class PaperNorms:
                 scale[:, k] += own * (_deviation(mine, median) - scale[:, k])
         order = np.quantile(loss, np.linspace(0, 1, GRID), axis=0).T
         return cls(*(a.astype(np.float32) for a in (centre, scale, order)))
+
+    @classmethod
+    def off(cls, epochs: int, classes: int) -> Self:
+        """Return what leaves losses as they are: no statistics, and an order that is the share of the largest loss."""
+        whole = np.ones((epochs, classes + 1), np.float32)
+        largest = np.linspace(0.0, -FLOOR, GRID, dtype=np.float32)
+        return cls(0 * whole, whole, np.repeat(largest[None], epochs, axis=0))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Flatten for a State."""

@@ -116,6 +116,21 @@ def test_scalars_are_what_the_definitions_say(noisy):
     assert (np.diff(last[3][loss.argsort()]) >= 0).all()
 
 
+def test_without_normalisation_the_net_reads_losses_as_they_are(noisy):
+    data, wrong = noisy
+    sample = data.sample(ROWS)
+    block = sample.out_of_fold
+    loss = block.loss[:, -1]
+    last = PaperNorms.off(data.epochs, data.classes).scalars(block, sample.labels)[:, -1]
+    np.testing.assert_allclose(last[:, 0], np.minimum(loss, 5) / 5, atol=1e-5)
+    np.testing.assert_array_equal(last[:, 0], last[:, 1])
+    np.testing.assert_allclose(last[:, 3], loss / 20, atol=1e-5)
+    plain, normalised = TMLCPaper(PaperRecipe(normalised=False)), TMLCPaper()
+    score = [one.score(one.fit(data), sample).score for one in (plain, normalised)]
+    assert roc_auc_score(wrong[sample.rows], score[0]) > 0.8
+    assert not np.allclose(score[0], score[1])
+
+
 def test_a_soft_label_is_the_given_one_by_trust_and_the_mean_prediction_by_the_rest():
     data, _ = evidence(15, 0.2, rows=150)
     assert data.classes > MAX_CANDIDATES
