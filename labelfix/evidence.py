@@ -174,6 +174,11 @@ class Evidence(Protocol):
         ...
 
     @property
+    def mended(self) -> float:
+        """Errors that were found in rows chosen as the most suspicious, for each untrusted row left."""
+        ...
+
+    @property
     def base(self) -> LinearBase | None:
         """The heads that trajectories came from; None where there are none."""
         ...

@@ -166,21 +166,27 @@ def select(manifest: Manifest, view: View) -> tuple[NDArray[np.intp], RowFacts]:
     return order, RowFacts(status, reason, *nothing)
 
 
-def audit_of(
+def answers_of(
     manifest: Manifest, rows: NDArray[np.intp], progress: Progress
-) -> tuple[Audit | None, tuple[str, ...]]:
-    """Return what earlier answers say of the error rate of these rows, trusted ones aside, and what was noted."""
-    if manifest.rounds is None or not (manifest.rounds.stands_for > 0).any():
-        return None, ()
-    trusted = 0 if manifest.trusted is None else int(manifest.trusted[rows].sum())
-    audit = manifest.rounds.about(len(rows) - trusted)
+) -> tuple[Audit | None, float, tuple[str, ...]]:
+    """Return what earlier answers say of the error rate of these rows, trusted ones aside.
+
+    An audit, errors mended for each row left, and what was noted.
+    """
+    if manifest.rounds is None:
+        return None, 0.0, ()
+    left = len(rows) - (0 if manifest.trusted is None else int(manifest.trusted[rows].sum()))
+    mended = manifest.rounds.mended(left)
+    if not (manifest.rounds.stands_for > 0).any():
+        return None, mended, ()
+    audit = manifest.rounds.about(left)
     if audit is None:
         note = "answers to rows drawn at random are about other rows than most that are left, and do not count in "
     else:
         note = "answers to rows drawn at random count in "
     note += "the estimated error rate"
     progress.note(note)
-    return audit, (note,)
+    return audit, mended, (note,)
 
 
 def name_rows(manifest: Manifest, view: View, rows: NDArray[np.intp]) -> str:

@@ -24,7 +24,7 @@ from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SCHEMA, Findings
 from labelfix.intake import (
     View,
-    audit_of,
+    answers_of,
     bring,
     check_machine,
     fold_rows,
@@ -58,7 +58,7 @@ def scan(
     source: Manifest | str | Path,
     recipe: Recipe | None = None,
     *,
-    correctors: Sequence[str] = ("tmlc", "cleanlab"),
+    correctors: Sequence[str] | Mapping[str, Corrector] = ("tmlc", "cleanlab"),
     out: str | Path = "labelfix-run",
     columns: Columns | None = None,
     features: str | None = None,
@@ -70,6 +70,7 @@ def scan(
 ) -> Findings:
     """Judge every label of a manifest; writes a run directory and returns its findings.
 
+    The first of the `correctors`, installed ones by name or objects under names of your own, is primary.
     `features` and `pred_probs` name files or columns with the user's own; given probabilities alone, no
     image is read. Features of images are cached in `cache` across runs. With `report` the directory gets report.html.
     Raises LabelfixError; `labelfix.errors` has the kinds.
@@ -212,11 +213,15 @@ def _chosen(recipe: Recipe, view: View, evidence: Replay) -> dict[str, Any]:
     return chosen
 
 
-def _methods(names: Sequence[str], recipe: Recipe) -> dict[str, Corrector]:
+def _methods(names: Sequence[str] | Mapping[str, Corrector], recipe: Recipe) -> dict[str, Corrector]:
     names = [names] if isinstance(names, str) else names
     if not names:
         raise UsageError("no corrector is chosen; name at least one with -c, for instance -c tmlc")
-    methods: dict[str, Corrector] = {name: plugins.load("correctors", name)() for name in names}
+    methods: dict[str, Corrector] = (
+        dict(names)
+        if isinstance(names, Mapping)
+        else {name: plugins.load("correctors", name)() for name in names}
+    )
     for name, method in methods.items():
         if "features" in method.needs.required and not recipe.trains_heads:
             remedy = "choose another corrector, or leave --finetune-folds out"
@@ -236,12 +241,16 @@ def _gather(
     noted on the way, such as why the mode was chosen.
     """
     labels, K = manifest.labels[rows], len(manifest.classes)
-    audit, notes = audit_of(manifest, rows, progress)
+    audit, mended, notes = answers_of(manifest, rows, progress)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
     named = name_rows(manifest, view, rows)
     if view.features is None:
         recipe = replace(recipe, mode="probe")
-        return Replay(rows, labels, K, named, given=view.given, trusted=trusted, audit=audit), recipe, notes
+        return (
+            Replay(rows, labels, K, named, given=view.given, trusted=trusted, audit=audit, mended=mended),
+            recipe,
+            notes,
+        )
     keys, groups = view.keys[rows], group_numbers(manifest, rows)
     with timed(timings, "neighbours"):
         found = neighbours.Neighbours.load(run.neighbours) if run.neighbours.exists() else None
@@ -291,7 +300,7 @@ def _gather(
             models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
     heads = heads or train_heads() if recipe.trains_heads else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
-    return Replay(*evidence, seen, unseen, models, audit), recipe, notes
+    return Replay(*evidence, seen, unseen, models, audit, mended), recipe, notes
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:

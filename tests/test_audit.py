@@ -32,6 +32,11 @@ def test_unequal_weights_say_as_much_as_fewer_rows():
     assert found.wrong / found.asked == pytest.approx(0.2)
 
 
+def test_errors_found_in_chosen_rows_are_counted_for_each_row_left():
+    found = rounds([1, 1, 1, 1, 0, 0], [0, 0, 0, 2, 0, 0], [True, True, False, True, False, False])
+    assert found.mended(4) == 0.5
+
+
 def test_what_later_rounds_found_is_gone():
     # 10 rows stand for 100, of which 30 would be wrong; then 5 are chosen, and all are.
     number, stands_for = [1] * 10 + [2] * 5, [10.0] * 10 + [0.0] * 5

@@ -43,7 +43,9 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
     p = fitted.predict(x)
     known = known_wrong.compare(
-        lambda rows: corrector.score(state, rows).score, evidence.sample(COMPARED).untrusted()
+        lambda rows: corrector.score(state, rows).score,
+        evidence.sample(COMPARED).untrusted(),
+        evidence.mended,
     )
     views = (float(other.mean()),) if known is None else (float(other.mean()), known.share)
     if known is not None and other.any():

@@ -93,6 +93,8 @@ class Replay:
     """The models that fine-tuning by fold has kept; None: none were asked for."""
     audit: Audit | None = None
     """What looking at randomly drawn rows told of the untrusted ones."""
+    mended: float = 0.0
+    """Errors that were found in rows chosen as the most suspicious, for each untrusted row left."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
 
     @property

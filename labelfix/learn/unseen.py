@@ -117,7 +117,8 @@ class Unseen:
     base: LinearBase | None = None
     """Nothing is trained on unseen rows."""
     audit: Audit | None = None
-    """Nor on what was looked up."""
+    """Nor on what was looked up, as is the next."""
+    mended: float = 0.0
     tuned: None = None
     """Nor do whole models look at them."""
 

@@ -55,7 +55,7 @@ class Judgement:
         whole = _log_odds(net.posterior(asked, norms)) if weight else None
         blend = Blend.fit(withheld, whole, asked, weight)
         known = known_wrong.compare(
-            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked
+            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked, evidence.mended
         )
         if known is None or sample.probabilities is None:
             return cls(norms, blend, known)

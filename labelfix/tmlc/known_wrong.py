@@ -38,11 +38,13 @@ class KnownWrong:
 
 
 def compare(
-    score: Callable[[EvidenceChunk], Floats], rows: EvidenceChunk, seed: int = 0
+    score: Callable[[EvidenceChunk], Floats], rows: EvidenceChunk, mended: float = 0.0, seed: int = 0
 ) -> KnownWrong | None:
     """Compare the scores of training rows with those of the same rows relabelled; None without out-of-fold evidence.
 
-    `score` gives [n], higher is more suspicious; it is shown rows as unseen ones, so that both are judged alike.
+    `score` gives [n], higher is more suspicious; it is shown rows as unseen ones, so that both are judged alike. For
+    each row so many errors are `mended` already, and were above all thresholds: without them the bound would only say
+    that none is left up there.
     """
     if rows.out_of_fold is None:
         return None
@@ -54,9 +56,11 @@ def compare(
     if not counted.any():
         return KnownWrong(1.0, 1.0)
     # One row more than was counted: none among few is no proof of none.
-    ratio = float(((above + 1 / len(own)) / np.maximum(wrong_above, 1e-9))[counted].min())
-    share = min(1.0, ratio / (1.0 + CORRECTED * ratio))
-    precise = counted & (share * wrong_above >= WANTED_PRECISION * above)
+    whole = (above + mended) / (1.0 + mended)
+    ratio = float(((whole + 1 / len(own)) / np.maximum(wrong_above, 1e-9))[counted].min())
+    before = min(1.0, ratio / (1.0 + CORRECTED * ratio)) * (1.0 + mended)  # errors for each row left
+    share = max(before - mended, 0.0)
+    precise = counted & (before * wrong_above - mended >= WANTED_PRECISION * above)
     return KnownWrong(share, float(above[precise].max(initial=0.0)))
 
 

@@ -9,7 +9,7 @@ from labelfix.correctors.dynamics import AverageMargin
 from labelfix.evidence import EvidenceChunk
 from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
-from labelfix.tmlc.bank import evidence_of
+from labelfix.tmlc.bank import _neighbours_of, evidence_of
 from labelfix.tmlc.calibrate import confident_share, joint_rate
 from labelfix.tmlc.known_wrong import KnownWrong, compare
 from labelfix.tmlc.sources import Task
@@ -50,6 +50,26 @@ def test_planted_errors_are_counted(rate: float) -> None:
     found, _, true = compared(rate, spread=1.5)
     assert found.share == pytest.approx(true, rel=0.35)
     assert found.flag_share > 0.6 * true
+
+
+def test_errors_that_were_mended_do_not_hide_those_that_are_left() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.integers(0, CLASSES, 3000).astype(np.int32)
+    x = (2.5 * rng.normal(size=(CLASSES, 16))[truth] + 1.5 * rng.normal(size=(3000, 16))).astype(np.float32)
+    given = FAMILIES["similarity"](x, truth, CLASSES, 0.3, rng).astype(np.int32)
+    task = Task(x, truth, given, CLASSES, "", "")
+    sample, order = evidence_of(task, Recipe()).sample(3000), _neighbours_of(task, Recipe())[0]
+    wrong = (given != truth)[order[sample.rows]]
+    top = np.argsort(-margins(sample))[:300]
+    left = np.setdiff1d(np.arange(len(sample)), top)
+    real = wrong[left].mean()
+    hidden, told = (
+        compare(margins, sample.take(left), mended) for mended in (0.0, wrong[top].sum() / len(left))
+    )
+    assert hidden is not None
+    assert told is not None
+    assert hidden.share < 0.6 * real
+    assert told.share == pytest.approx(real, abs=0.06)
 
 
 def test_rows_relabelled_and_back_show_what_they_showed() -> None:
