@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix import plugins, scoring
 from labelfix.correctors.interface import Corrector
+from labelfix.correctors.replacing import is_weak
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SCHEMA, Findings
@@ -125,6 +126,7 @@ def scan(
     with timed(timings, "write"):
         settings = states[next(iter(states))].settings
         findings = _write(run, manifest, facts, evidence, recorder, scored, settings, identity)
+    notes = (*notes, *_weakness(settings, findings.meta["estimated_errors"]["rate"], progress))
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
         "source": manifest.source,
@@ -301,6 +303,19 @@ def _gather(
     heads = heads or train_heads() if recipe.trains_heads else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
     return Replay(*evidence, seen, unseen, models, audit, mended), recipe, notes
+
+
+def _weakness(settings: Mapping[str, Any], rate: float, progress: Progress) -> tuple[str, ...]:
+    """Say so where the model reads the images poorly."""
+    if not is_weak(settings, rate):
+        return ()
+    note = (
+        f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
+        f"{settings['readers_differ']:.0%} of the rows; the error rate may well be overestimated, and few labels are "
+        f"to be replaced unseen; try --mode finetune, a larger --image-size or another --backbone"
+    )
+    progress.note(note)
+    return (note,)
 
 
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from labelfix.correctors.interface import Corrector
 from labelfix.correctors.level import fit_level, with_suspicion
+from labelfix.correctors.replacing import leads
 from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
@@ -19,11 +20,6 @@ from labelfix.manifest import Manifest
 from labelfix.tmlc.calibrate import audit_in, error_rate
 from labelfix.trajectories import Floats
 
-RARE_RATE, RARE_LEAD = 0.02, 0.5
-COMMON_RATE, COMMON_LEAD = 0.2, 0.1
-"""A label is replaced unseen only if the suggestion leads by so much at such an estimated error rate, and by a share in
-between at rates between: where few labels are wrong, probabilities that are off do most harm (blind replacement
-destroys labels on hard data)."""
 AMBIGUOUS_BELOW = 0.6
 """No class reaches this probability."""
 LISTED_FROM = 5e-4
@@ -151,8 +147,8 @@ def tabulate(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate.
 
-    `settings` are those of the primary corrector's state: `rate_views`, `audit` and `known_wrong` are used where it has
-    them.
+    `settings` are those of the primary corrector's state: `rate_views`, `audit`, `known_wrong` and
+    `readers_differ` are used where it has them.
     """
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
@@ -174,8 +170,7 @@ def tabulate(
     precise = asked if known is None else known["flag_share"] * asked
     flagged = (rank <= round(min(float(suspicion.sum()), precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
-    lead = np.interp(estimate["rate"], (RARE_RATE, COMMON_RATE), (RARE_LEAD, COMMON_LEAD))
-    fix = flagged & (confidence - p_given > lead)
+    fix = flagged & leads(primary.suspicion, confidence, p_given, estimate, settings)
     likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)
     ambiguous = (likeliest < AMBIGUOUS_BELOW) & ~trusted
 

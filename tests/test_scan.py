@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_predict
 
 import labelfix
+from labelfix.correctors.dynamics import AverageMargin
 from labelfix.errors import UsageError
 from labelfix.findings import Findings
 from labelfix.learn.recipe import Recipe
@@ -374,6 +375,26 @@ def test_the_python_api_speaks_the_words_of_the_command_line(planted, monkeypatc
     kept = Findings.read("run")
     assert kept.table.equals(findings.table)
     assert kept.meta == json.loads(json.dumps(findings.meta))
+
+
+def test_a_model_that_knows_the_classes_poorly_is_said_to(planted, monkeypatch):
+    monkeypatch.chdir(planted.path)
+    scan(planted.path, "strong", features="x.npy")
+    np.save("noise.npy", np.random.default_rng(0).normal(size=(240, 16)).astype(np.float32))
+    found = scan(planted.path, "weak", features="noise.npy")
+    told = [[note for note in record(Path(run))["notes"] if "poorly" in note] for run in ("strong", "weak")]
+    assert [len(notes) for notes in told] == [0, 1]
+    assert "heads and neighbours" in told[1][0]
+    assert found.column("auto_fix").mean() < 0.02
+
+
+def test_correctors_may_be_objects_under_names_of_ones_own(planted, monkeypatch):
+    monkeypatch.chdir(planted.path)
+    mine = {"mine": AverageMargin(), "again": AverageMargin()}
+    found = scan(planted.path, "run", correctors=mine, features="x.npy")
+    assert found.correctors == ("mine", "again")
+    assert (found.column("mine.score") == found.column("again.score")).all()
+    assert average_precision_score(planted.wrong, found.column("suspicion")) > 0.9
 
 
 def test_another_seed_is_another_run_that_says_nearly_the_same(planted, monkeypatch):

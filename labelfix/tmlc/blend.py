@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.evidence import EvidenceChunk
+from labelfix.tmlc.calibrate import level_offset
 from labelfix.trajectories import Floats
 
 SHARE = 0.5
@@ -66,7 +67,7 @@ class View:
         )
         total = cls(scales, 1.0, 0.0)(terms)
         gain = spread / max(float(total.std()), 1e-6)
-        return cls(scales, gain, _offset(gain * total, rate))
+        return cls(scales, gain, level_offset(gain * total, rate))
 
     def __call__(self, terms: list[Numbers | None]) -> Numbers:
         """Return blended log-odds [n]."""
@@ -160,15 +161,6 @@ def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[
         for block in rows.blocks
     ]
     return read + margins
-
-
-def _offset(log_odds: Numbers, mean: float) -> float:
-    """Return what to add so that the probabilities have this mean."""
-    low, high = -2 * MOST, 2 * MOST
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _sigmoid(log_odds + middle).mean() < mean else (low, middle)
-    return (low + high) / 2
 
 
 def _sigmoid(values: Numbers) -> Numbers:

@@ -15,6 +15,8 @@ Numbers = NDArray[np.float64]
 
 SMALL = 0.02
 """Added to rates, and to what is left of 1, before their logarithms are compared: 0 has none."""
+FARTHEST = 30.0
+"""Log-odds that a level is moved by at most."""
 NINETY = 1.645
 """Standard deviations: between minus and plus so many of them lie 90 %."""
 SLACK_BELOW, SLACK_ABOVE = 0.7, 0.95
@@ -161,6 +163,15 @@ def rate_interval(
         np.maximum(0.0, rate - np.hypot(rate - low, chance)),
         np.minimum(1.0, rate + np.hypot(high - rate, chance)),
     )
+
+
+def level_offset(odds: Numbers, mean: float) -> float:
+    """Return what to add to log-odds [n], so that the probabilities have this mean."""
+    low, high = -FARTHEST, FARTHEST
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1.0 / (1.0 + np.exp(-odds - middle))).mean() < mean else (low, middle)
+    return (low + high) / 2
 
 
 def log_odds(rate: float | Numbers) -> Numbers:

@@ -41,6 +41,8 @@ class Judgement:
     """Estimates of the error rate that the level joins."""
     audit: Audit | None = None
     """Rows that were looked up, which the level joins with them."""
+    readers_differ: float = 0.0
+    """Share of rows on which heads and neighbours prefer different classes."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
@@ -57,11 +59,14 @@ class Judgement:
         known = known_wrong.compare(
             lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked, evidence.mended
         )
+        differ = _readers_differ(some)
         if known is None or sample.probabilities is None:
-            return cls(norms, blend, known)
+            return cls(norms, blend, known, readers_differ=differ)
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
         _, rate, _ = levelled(views, evidence.audit)
-        return cls(norms, Blend.fit(withheld, whole, asked, weight, rate), known, views, evidence.audit)
+        return cls(
+            norms, Blend.fit(withheld, whole, asked, weight, rate), known, views, evidence.audit, differ
+        )
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
@@ -90,6 +95,7 @@ class Judgement:
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
             "rate_views": self.views,
+            "readers_differ": self.readers_differ,
             "audit": None if self.audit is None else asdict(self.audit),
         }
 
@@ -104,7 +110,16 @@ class Judgement:
             known,
             tuple(settings["rate_views"]),
             audit_in(settings),
+            settings["readers_differ"],
         )
+
+
+def _readers_differ(rows: EvidenceChunk) -> float:
+    """Return on which share of rows the class that most neighbours carry is not the heads' likeliest, out of fold."""
+    if rows.votes is None or rows.out_of_fold is None:
+        return 0.0
+    heads = rows.out_of_fold.log_p[:, -1].argmax(axis=1)
+    return float((rows.votes.argmax(axis=1) != heads).mean())
 
 
 def _log_odds(log_q: Floats) -> Floats:
