@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from labelfix import plugins, scoring
 from labelfix.correctors.interface import Corrector
-from labelfix.correctors.replacing import is_weak
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SCHEMA, Findings
@@ -51,6 +50,7 @@ from labelfix.remembering import remember
 from labelfix.reporting.page.writing import write_page
 from labelfix.rundir import RunDir
 from labelfix.scoring import RowFacts, Scored
+from labelfix.tmlc.level import Level
 
 VERSIONS = ("labelfix", "torch", "timm", "faiss-cpu", "cleanlab", "numpy", "pyarrow")
 
@@ -126,7 +126,7 @@ def scan(
     with timed(timings, "write"):
         settings = states[next(iter(states))].settings
         findings = _write(run, manifest, facts, evidence, recorder, scored, settings, identity)
-    notes = (*notes, *_weakness(settings, findings.meta["estimated_errors"]["rate"], progress))
+    notes = (*notes, *_weakness(settings, findings.meta["estimated_errors"]["rate"], recipe, progress))
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
         "source": manifest.source,
@@ -305,14 +305,18 @@ def _gather(
     return Replay(*evidence, seen, unseen, models, audit, mended), recipe, notes
 
 
-def _weakness(settings: Mapping[str, Any], rate: float, progress: Progress) -> tuple[str, ...]:
+def _weakness(
+    settings: Mapping[str, Any], rate: float, recipe: Recipe, progress: Progress
+) -> tuple[str, ...]:
     """Say so where the model reads the images poorly."""
-    if not is_weak(settings, rate):
+    level = Level.of(settings)
+    if not level.is_weak(rate):
         return ()
     note = (
         f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
-        f"{settings['readers_differ']:.0%} of the rows; the error rate may well be overestimated, and few labels are "
-        f"to be replaced unseen; try --mode finetune, a larger --image-size or another --backbone"
+        f"{level.readers_differ:.0%} of the rows; the error rate may well be overestimated, and few labels are "
+        f"to be replaced unseen; try {'' if recipe.mode == 'finetune' else '--mode finetune, '}a larger --image-size or "
+        f"another --backbone"
     )
     progress.note(note)
     return (note,)

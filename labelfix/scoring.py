@@ -17,7 +17,8 @@ from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
-from labelfix.tmlc.calibrate import audit_in, error_rate
+from labelfix.tmlc.calibrate import error_rate
+from labelfix.tmlc.level import Level
 from labelfix.trajectories import Floats
 
 AMBIGUOUS_BELOW = 0.6
@@ -147,8 +148,8 @@ def tabulate(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate.
 
-    `settings` are those of the primary corrector's state: `rate_views`, `audit`, `known_wrong` and
-    `readers_differ` are used where it has them.
+    `settings` are those of the primary corrector's state: those of its `Level` and
+    `known_wrong` are used where it has them.
     """
     N, given = len(manifest), manifest.labels[scored.rows]
     primary = next(iter(scored.corrections.values()))
@@ -158,7 +159,8 @@ def tabulate(
     trusted = manifest.trusted[scored.rows] if manifest.trusted is not None else np.zeros(len(given), bool)
     suspicion[trusted] = 0.0
     order_by[trusted] = -np.inf
-    estimate = error_rate(suspicion[~trusted], settings.get("rate_views", ()), audit_in(settings))
+    level = Level.of(settings)
+    estimate = error_rate(suspicion[~trusted], level.doubt)
 
     suggested, confidence = primary.suggested(given)
     confidence[trusted] = 0.0
@@ -170,7 +172,7 @@ def tabulate(
     precise = asked if known is None else known["flag_share"] * asked
     flagged = (rank <= round(min(float(suspicion.sum()), precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
-    fix = flagged & leads(primary.suspicion, confidence, p_given, estimate, settings)
+    fix = flagged & leads(primary.suspicion, confidence, p_given, estimate, level.is_weak(estimate["rate"]))
     likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)
     ambiguous = (likeliest < AMBIGUOUS_BELOW) & ~trusted
 

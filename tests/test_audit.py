@@ -9,7 +9,8 @@ import labelfix
 from labelfix.audit import Audit, Rounds
 from labelfix.errors import InputError
 from labelfix.exporters.sampling import draw, probabilities
-from labelfix.tmlc.calibrate import error_rate, levelled
+from labelfix.tmlc.calibrate import error_rate
+from labelfix.tmlc.level import Level
 
 
 def rounds(number: list[int], stands_for: list[float], wrong: list[bool]) -> Rounds:
@@ -72,7 +73,7 @@ def test_weighted_answers_are_right_on_average_and_the_interval_holds(true_rate)
         assert audit is not None
         real = wrong[left].mean()
         off.append(audit.wrong / audit.asked - real)
-        low, _, high = levelled((0.15, 0.08), audit)
+        low, _, high = Level((0.15, 0.08), audit).interval()
         held += low - 0.01 <= real <= high
     assert abs(np.mean(off)) < 0.005
     assert held >= 170
@@ -80,13 +81,13 @@ def test_weighted_answers_are_right_on_average_and_the_interval_holds(true_rate)
 
 def test_an_audit_moves_the_rate_and_narrows_its_interval():
     views = 0.3, 0.2
-    low, middle, high = levelled(views, None)
-    narrow = levelled(views, Audit(200.0, 20.0))
+    low, middle, high = Level(views).interval()
+    narrow = Level(views, Audit(200.0, 20.0)).interval()
     assert narrow[1] == pytest.approx(0.1, abs=0.03)
     assert narrow[2] - narrow[0] < (high - low) / 3
-    assert levelled(views, Audit(0.0, 0.0)) == pytest.approx((low, middle, high), abs=0.03)
+    assert Level(views, Audit(0.0, 0.0)).interval() == pytest.approx((low, middle, high), abs=0.03)
     suspicion = np.full(1000, 0.1, np.float32)
-    wide, sharp = error_rate(suspicion, views), error_rate(suspicion, views, Audit(200.0, 20.0))
+    wide, sharp = (error_rate(suspicion, Level(views, told).doubt) for told in (None, Audit(200.0, 20.0)))
     assert sharp["high"] - sharp["low"] < (wide["high"] - wide["low"]) / 2
     assert sharp["low"] <= 0.1 <= sharp["high"]
 

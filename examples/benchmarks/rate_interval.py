@@ -92,7 +92,7 @@ def estimate(net: TMLCNet, evidence: Evidence) -> tuple[tuple[float, ...], dict[
     """Return the estimates that the level joins, and the rate with its interval."""
     judgement = Judgement.fit(net, evidence)
     _, p = judgement(net, evidence.sample(SAMPLE))
-    return judgement.views, error_rate(1.0 - p[:, 0], judgement.views)
+    return judgement.level.views, error_rate(1.0 - p[:, 0], judgement.level.doubt)
 
 
 def show(name: str, trials: list[Estimated]) -> None:

@@ -16,7 +16,8 @@ from labelfix.correctors.interface import Corrector
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.tmlc import known_wrong
-from labelfix.tmlc.calibrate import confidently_other, levelled
+from labelfix.tmlc.calibrate import confidently_other
+from labelfix.tmlc.level import Level
 from labelfix.trajectories import Floats
 
 KNOTS = 256
@@ -48,17 +49,15 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
         evidence.mended,
     )
     views = (float(other.mean()),) if known is None else (float(other.mean()), known.share)
+    level = Level(views, None if known is None else evidence.audit)
     if known is not None and other.any():
-        p = (p * levelled(views, evidence.audit)[1] / views[0]).clip(0.0, 1.0)
+        p = (p * level.interval()[1] / views[0]).clip(0.0, 1.0)
     return dataclasses.replace(
         state,
         arrays=state.arrays | {"level.score": x.astype(np.float32), "level.p": p.astype(np.float32)},
         settings=state.settings
-        | {
-            "known_wrong": None if known is None else dataclasses.asdict(known),
-            "rate_views": views,
-            "audit": None if known is None or evidence.audit is None else dataclasses.asdict(evidence.audit),
-        },
+        | {"known_wrong": None if known is None else dataclasses.asdict(known)}
+        | level.settings(),
     )
 
 

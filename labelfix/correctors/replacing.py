@@ -7,7 +7,6 @@ where the model itself is weak, replacing must pay even if as few labels are wro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,6 @@ RARE_RATE, RARE_LEAD = 0.02, 0.5
 COMMON_RATE, COMMON_LEAD = 0.2, 0.1
 """The suggestion leads by so much at such an estimated error rate, and by a share in between at rates between: where
 few labels are wrong, probabilities that are off do most harm."""
-WEAK, WEAK_BY_RATE = 0.31, 0.18
-"""Heads and neighbours read the same features. Where they differ on more rows than this, and so many more by the share
-of wrong labels, which make them differ too, neither knows the classes well. Measured on ten sets with none to 40 %
-wrong: 100 classes of 32-pixel photographs .37 to .49, all others below the line (`examples/benchmarks/LOG.md`)."""
 WEAK_LEAD = 0.2
 """The suggestion of a weak model leads by so much at the lowest rate that is believed."""
 SURE = 1e-6
@@ -29,20 +24,15 @@ SURE = 1e-6
 Floats = NDArray[np.float32]
 
 
-def is_weak(settings: Mapping[str, Any], rate: float) -> bool:
-    """Say whether heads and neighbours differ on too many rows for their word to be trusted, at an error rate."""
-    return bool(settings.get("readers_differ", 0.0) > WEAK + WEAK_BY_RATE * rate)
-
-
 def leads(
-    suspicion: Floats, confidence: Floats, own: Floats, rate: Mapping[str, float], settings: Mapping[str, Any]
+    suspicion: Floats, confidence: Floats, own: Floats, rate: Mapping[str, float], weak: bool
 ) -> NDArray[np.bool_]:
     """Say of rows [n] whether the suggestion leads by enough.
 
     `confidence` is the probability of the suggested class and `own` that of the given one; `rate` the estimated error
-    rate with its interval; `settings` of the primary corrector's state may hold `readers_differ`.
+    rate with its interval; `weak` says that the model is.
     """
-    if not is_weak(settings, rate["rate"]) or not len(suspicion):
+    if not weak or not len(suspicion):
         least = np.interp(rate["rate"], (RARE_RATE, COMMON_RATE), (RARE_LEAD, COMMON_LEAD))
         return np.asarray(confidence - own > least)
     p = suspicion.astype(np.float64).clip(SURE, 1.0 - SURE)

@@ -13,7 +13,8 @@ from labelfix.findings import Findings, State
 from labelfix.gating.judged import Judged, Usual, numbers, texts
 from labelfix.gating.policy import Policy
 from labelfix.rundir import RunDir
-from labelfix.tmlc.calibrate import Doubt, audit_in
+from labelfix.tmlc.calibrate import Doubt
+from labelfix.tmlc.level import Level
 
 
 def is_run(path: Path) -> bool:
@@ -60,5 +61,4 @@ def as_judged(path: Path, policy: Policy) -> Judged:
 def doubt_of(suspicion: NDArray[np.float32], state: State | None) -> Doubt:
     """Return how far the level of these suspicions [n] may be off, by the state of the corrector that gave them."""
     rate = float(suspicion.mean(dtype=np.float64)) if len(suspicion) else 0.0
-    settings = {} if state is None else state.settings
-    return Doubt.among(rate, settings.get("rate_views", ()), audit_in(settings))
+    return Level.of({} if state is None else state.settings).doubt(rate)

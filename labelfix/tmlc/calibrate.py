@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-from labelfix.audit import Audit
 
 Numbers = NDArray[np.float64]
 
@@ -61,34 +59,6 @@ def joint_rate(confident: float, known_wrong: float) -> float:
     return float(np.sqrt((confident + SMALL) * (known_wrong + SMALL)) - SMALL)
 
 
-def levelled(views: Sequence[float], audit: Audit | None) -> tuple[float, float, float]:
-    """Return low, middle and high of the error rate, given two estimates without truth and rows that were looked up.
-
-    What the estimates agree on, with their doubt, is the prior of a rate of which the audit has drawn.
-    """
-    middle = joint_rate(*views)
-    doubt = Doubt.among(middle, views)
-    if audit is None:
-        low, high = doubt.at(middle, np.array([-NINETY, NINETY]))
-        return float(low), middle, float(high)
-    grid = np.linspace(log_odds(0.0), log_odds(1.0), 4001)
-    odds = np.exp(grid)
-    rate = ((odds * (1.0 + SMALL) - SMALL) / (1.0 + odds)).clip(1e-9, 1.0 - 1e-9)
-    off = grid - log_odds(middle)
-    told = -((NINETY * off / np.where(off < 0, doubt.below, doubt.above)) ** 2) / 2
-    told += audit.wrong * np.log(rate) + (audit.asked - audit.wrong) * np.log1p(-rate)
-    density = np.exp(told - told.max())
-    reached = (np.cumsum(density) - density / 2) / density.sum()
-    low, middle, high = (float(np.interp(share, reached, rate)) for share in (0.05, 0.5, 0.95))
-    return low, middle, high
-
-
-def audit_in(settings: Mapping[str, Any]) -> Audit | None:
-    """Return the audit that a corrector's state was levelled with; None without one."""
-    found = settings.get("audit")
-    return None if found is None else Audit(**found)
-
-
 @dataclass(frozen=True)
 class Doubt:
     """How far the level of estimated rates may be off: 90 %, in log-odds."""
@@ -99,17 +69,8 @@ class Doubt:
     """Or so far above it."""
 
     @classmethod
-    def among(cls, rate: float, views: Sequence[float] = (), audit: Audit | None = None) -> Self:
-        """Reach from the lowest to the highest of a rate and other estimates of it, and by the slack beyond.
-
-        With an `audit`, reach as far as `levelled` does.
-        """
-        if audit is not None and views:
-            low, _, high = levelled(views, audit)
-            return cls(
-                max(float(log_odds(rate) - log_odds(low)), 0.0),
-                max(float(log_odds(high) - log_odds(rate)), 0.0),
-            )
+    def among(cls, rate: float, views: Sequence[float] = ()) -> Self:
+        """Reach from the lowest to the highest of a rate and other estimates of it, and by the slack beyond."""
         lowest, highest = min(rate, *views, 1.0), max(rate, *views, 0.0)
         return cls(
             float(log_odds(rate) - log_odds(lowest)) + SLACK_BELOW,
@@ -134,19 +95,18 @@ class Doubt:
 
 
 def error_rate(
-    suspicion: NDArray[np.float32], views: Sequence[float] = (), audit: Audit | None = None
+    suspicion: NDArray[np.float32], doubt_at: Callable[[float], Doubt] = Doubt.among
 ) -> dict[str, float]:
     """Return rate, low and high of the share of wrong labels among rows with these probabilities [n].
 
-    The interval (90 %) joins chance and doubt about the level; `views` are other estimates than the mean of the
-    probabilities. Where estimates contradict each other it is wide, and narrow where rows were looked up.
+    The interval (90 %) joins chance and doubt about the level; `doubt_at` gives that of a mean probability.
     """
     if len(suspicion) == 0:
         return {"rate": 0.0, "low": 0.0, "high": 1.0}
     p = suspicion.astype(np.float64)
     rate = float(p.mean())
     variance, rows = np.array([(p * (1 - p)).sum()]), np.array([len(p)])
-    low, high = rate_interval(np.array([rate]), variance, rows, Doubt.among(rate, views, audit))
+    low, high = rate_interval(np.array([rate]), variance, rows, doubt_at(rate))
     return {"rate": rate, "low": float(low[0]), "high": float(high[0])}
 
 

@@ -11,12 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.audit import Audit
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
-from labelfix.tmlc.calibrate import audit_in, confident_share, levelled
+from labelfix.tmlc.calibrate import confident_share
 from labelfix.tmlc.known_wrong import KnownWrong
+from labelfix.tmlc.level import Level
 from labelfix.tmlc.net import TMLCNet
 from labelfix.trajectories import Floats
 
@@ -37,12 +37,8 @@ class Judgement:
     blend: Blend
     known: KnownWrong | None
     """None where nothing was learnt out of fold."""
-    views: tuple[float, ...] = ()
-    """Estimates of the error rate that the level joins."""
-    audit: Audit | None = None
-    """Rows that were looked up, which the level joins with them."""
-    readers_differ: float = 0.0
-    """Share of rows on which heads and neighbours prefer different classes."""
+    level: Level
+    """What the mean suspicion rests on."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
@@ -61,12 +57,11 @@ class Judgement:
         )
         differ = _readers_differ(some)
         if known is None or sample.probabilities is None:
-            return cls(norms, blend, known, readers_differ=differ)
+            return cls(norms, blend, known, Level(readers_differ=differ))
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-        _, rate, _ = levelled(views, evidence.audit)
-        return cls(
-            norms, Blend.fit(withheld, whole, asked, weight, rate), known, views, evidence.audit, differ
-        )
+        level = Level(views, evidence.audit, differ)
+        _, rate, _ = level.interval()
+        return cls(norms, Blend.fit(withheld, whole, asked, weight, rate), known, level)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
@@ -94,24 +89,14 @@ class Judgement:
             "epochs": self.norms.epochs,
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
-            "rate_views": self.views,
-            "readers_differ": self.readers_differ,
-            "audit": None if self.audit is None else asdict(self.audit),
-        }
+        } | self.level.settings()
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Self:
         """Undo `arrays` and `settings`, for scoring."""
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
-        return cls(
-            norms,
-            Blend.from_dict(settings["blend"]),
-            known,
-            tuple(settings["rate_views"]),
-            audit_in(settings),
-            settings["readers_differ"],
-        )
+        return cls(norms, Blend.from_dict(settings["blend"]), known, Level.of(settings))
 
 
 def _readers_differ(rows: EvidenceChunk) -> float:

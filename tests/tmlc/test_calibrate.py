@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from labelfix.audit import Audit
 from labelfix.tmlc.calibrate import (
     Doubt,
     confident_share,
@@ -12,6 +15,7 @@ from labelfix.tmlc.calibrate import (
     error_rate,
     rate_interval,
 )
+from labelfix.tmlc.level import WEAK, Level
 
 SUSPICION = np.linspace(0, 0.4, 500).astype(np.float32)
 
@@ -39,13 +43,13 @@ def test_classes_without_rows_attract_nothing() -> None:
 
 @pytest.mark.parametrize("views", [(), (0.2, 0.2), (0.05, 0.3)])
 def test_the_interval_holds_the_rate_and_every_other_estimate(views: tuple[float, ...]) -> None:
-    found = error_rate(SUSPICION, views)
+    found = error_rate(SUSPICION, Level(views).doubt)
     for estimate in (found["rate"], *views):
         assert found["low"] < estimate < found["high"]
 
 
 def test_the_interval_is_wider_where_estimates_contradict_each_other() -> None:
-    at_one, apart = error_rate(SUSPICION, (0.2, 0.2)), error_rate(SUSPICION, (0.05, 0.3))
+    at_one, apart = (error_rate(SUSPICION, Level(views).doubt) for views in ((0.2, 0.2), (0.05, 0.3)))
     assert apart["rate"] == at_one["rate"]
     assert apart["low"] < at_one["low"]
     assert at_one["high"] < apart["high"]
@@ -69,3 +73,17 @@ def test_parts_share_the_doubt_and_each_has_its_own_chance() -> None:
     rates, variance = np.array([0.1, 0.1]), np.array([0.9, 90.0])
     low, high = rate_interval(rates, variance, np.array([10, 1000]), Doubt(0.7, 0.95))
     assert low[0] < low[1] < 0.1 < high[1] < high[0]
+
+
+def test_a_weak_models_rate_may_be_far_lower_but_not_higher() -> None:
+    strong, weak = (
+        error_rate(SUSPICION, Level((0.2, 0.2), readers_differ=differ).doubt) for differ in (WEAK, 0.5)
+    )
+    assert weak["rate"] == strong["rate"]
+    assert weak["high"] == strong["high"]
+    assert weak["low"] < strong["low"] / 2
+
+
+def test_a_level_survives_as_settings() -> None:
+    for level in (Level(), Level((0.1, 0.2), Audit(30.0, 3.0), 0.4)):
+        assert Level.of(json.loads(json.dumps(level.settings()))) == level

@@ -1,0 +1,90 @@
+"""Level: what an estimated error rate rests on: two estimates without truth, rows looked up, and the model's worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from labelfix.audit import Audit
+from labelfix.tmlc.calibrate import NINETY, SMALL, Doubt, joint_rate, log_odds
+
+WEAK, WEAK_BY_RATE = 0.31, 0.18
+"""Heads and neighbours read the same features. Where they differ on more rows than this, and so many more by the share
+of wrong labels, which make them differ too, neither knows the classes well. Measured on ten sets with none to 40 %
+wrong: 100 classes of 32-pixel photographs .37 to .49, all others below the line (`examples/benchmarks/LOG.md`)."""
+WEAK_SLACK = 1.4
+"""Log-odds by which the rate may be lower still where the model is weak: by so much it was too high on those
+photographs."""
+POINTS = 4001
+"""Of the log-odds at which the rate's likelihood is looked at."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What the level of a corrector's suspicions rests on; part of its state."""
+
+    views: tuple[float, ...] = ()
+    """Estimates of the error rate without truth: the share of rows that are confidently of another class, and of those
+    that look like labels known to be wrong; fewer where they cannot be made."""
+    audit: Audit | None = None
+    """Rows that were drawn at random and looked up."""
+    readers_differ: float = 0.0
+    """Share of rows on which heads and neighbours prefer different classes."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Undo `settings`; what a state does not have is as if it were not known."""
+        audit = settings.get("audit")
+        return cls(
+            tuple(settings.get("rate_views", ())),
+            None if audit is None else Audit(**audit),
+            settings.get("readers_differ", 0.0),
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values for a State."""
+        return {
+            "rate_views": self.views,
+            "audit": None if self.audit is None else asdict(self.audit),
+            "readers_differ": self.readers_differ,
+        }
+
+    def is_weak(self, rate: float) -> bool:
+        """Say whether heads and neighbours differ on too many rows for their word to be trusted, at an error rate."""
+        return self.readers_differ > WEAK + WEAK_BY_RATE * rate
+
+    def interval(self) -> tuple[float, float, float]:
+        """Return low (5 %), middle and high (95 %) of the error rate.
+
+        What the views agree on, with their doubt, is the prior of a rate of which the audit has drawn.
+        """
+        middle = joint_rate(*self.views)
+        doubt = self._without_audit(middle)
+        if self.audit is None:
+            low, high = doubt.at(middle, np.array([-NINETY, NINETY]))
+            return float(low), middle, float(high)
+        grid = np.linspace(log_odds(0.0), log_odds(1.0), POINTS)
+        odds = np.exp(grid)
+        rate = ((odds * (1.0 + SMALL) - SMALL) / (1.0 + odds)).clip(1e-9, 1.0 - 1e-9)
+        off = grid - log_odds(middle)
+        told = -((NINETY * off / np.where(off < 0, doubt.below, doubt.above)) ** 2) / 2
+        told += self.audit.wrong * np.log(rate) + (self.audit.asked - self.audit.wrong) * np.log1p(-rate)
+        density = np.exp(told - told.max())
+        reached = (np.cumsum(density) - density / 2) / density.sum()
+        low, middle, high = (float(np.interp(share, reached, rate)) for share in (0.05, 0.5, 0.95))
+        return low, middle, high
+
+    def doubt(self, rate: float) -> Doubt:
+        """Return how far suspicions with this mean may be off in level."""
+        if self.audit is None or len(self.views) < 2:
+            return self._without_audit(rate)
+        low, _, high = self.interval()
+        ends = log_odds(rate) - log_odds(low), log_odds(high) - log_odds(rate)
+        return Doubt(*(max(float(end), 0.0) for end in ends))
+
+    def _without_audit(self, rate: float) -> Doubt:
+        found = Doubt.among(rate, self.views)
+        return Doubt(found.below + WEAK_SLACK, found.above) if self.is_weak(rate) else found
