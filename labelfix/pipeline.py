@@ -312,11 +312,11 @@ def _weakness(
     level = Level.of(settings)
     if not level.is_weak(rate):
         return ()
+    remedy = "" if recipe.mode == "finetune" else "--mode finetune, "
     note = (
         f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
         f"{level.readers_differ:.0%} of the rows; the error rate may well be overestimated, and few labels are "
-        f"to be replaced unseen; try {'' if recipe.mode == 'finetune' else '--mode finetune, '}a larger --image-size or "
-        f"another --backbone"
+        f"to be replaced unseen; try {remedy}a larger --image-size or another --backbone"
     )
     progress.note(note)
     return (note,)
