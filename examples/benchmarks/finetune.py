@@ -5,8 +5,8 @@
         --model resnet32:200 --model tf_efficientnet_lite0:10:128 --seeds 3
 
 That is full scale, for a GPU: 30 scans of 50,000 images, of 200 epochs of the papers' ResNet-32 from scratch and of 10
-epochs of the default backbone. On two cores, `--rows 2500 --model resnet32:20 --model tf_efficientnet_lite0:8:64
---seeds 1` does five noises in an hour; what that printed is in finetune.md.
+epochs of the default backbone. On two cores `--rows 10000 --model resnet32:15 --seeds 1` does five noises in
+half an hour; what that printed is in finetune.md.
 
 Every trial is a scan as a user would run it: a manifest with the images and the noisy labels alone, `--mode finetune`.
 The mean-loss, aum, wrong-events and last-epoch scores read the trained model, cleanlab's three scores the out-of-fold
