@@ -108,7 +108,7 @@ class Neighbours:
     fitted_on: str
     """Names the training rows."""
     rows: Ints
-    """[n] manifest position of each training row."""
+    """[n] manifest position of each row: a training row, or an unseen one that training rows vote on."""
 
     def votes(
         self, labels: Ints, reliability: Floats, rows: NDArray[np.intp], candidates: Ints

@@ -263,7 +263,7 @@ def meet(known: Known, features: Features, rows: NDArray[np.intp], keys: Keys, g
     found = Neighbours(
         nearest, near, of_row, np.where(size[alike] > 1, alike, -1).astype(np.int32),
         (distance > known.fence) & (distance > neighbours.OUTLIER_DISTANCE),
-        known.projection, vectors.astype(np.float16), known.heads.fitted_on, np.arange(len(known), dtype=np.int32),
+        known.projection, vectors.astype(np.float16), known.heads.fitted_on, rows.astype(np.int32),
     )  # fmt: skip
     return Met(folds, found, copy_of)
 

@@ -45,6 +45,12 @@ def test_a_batch_as_good_as_the_reference_passes_and_a_worse_one_fails(run, good
     assert failed.rate[0] == pytest.approx(0.2, abs=0.05)
 
 
+def test_a_batch_may_be_larger_than_the_reference(run, make):
+    verdict = judge(make(2000, 400, seed=12, prefix="large"), run)
+    assert verdict.outcome == "fail"
+    assert verdict.rate[0] == pytest.approx(0.2, abs=0.05)
+
+
 def test_planted_errors_are_the_findings(run, bad):
     verdict = judge(bad, run)
     wrong = set(np.flatnonzero(bad.truth != bad.given))
