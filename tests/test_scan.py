@@ -154,7 +154,7 @@ def test_a_scan_leaves_a_page_with_the_images_unless_told_not_to(clothing, cache
     labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "run", cache=cache)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     flagged = clothing.column("is_label_error").astype(bool)
-    assert page.count("data:image/webp") >= flagged.sum()
+    assert page.count("data:image/") >= flagged.sum()
     assert "No image" not in page
     labelfix.scan(CLOTHING / "manifest.csv", out=tmp_path / "bare", cache=cache, report=False)
     assert not (tmp_path / "bare" / "report.html").exists()

@@ -185,7 +185,6 @@ def _descend(
         {"params": [bias], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: schedule_share(done + 1, total))
     held_weight = np.empty((len(stops), F, width, K), np.float16)
     held_bias = np.empty((len(stops), F, K), np.float32)
     step = 0
@@ -197,13 +196,18 @@ def _descend(
                 at = torch.from_numpy(picked).to(device)
                 x = standardised(picked) if held is None else held.index_select(0, at)
                 logits = (x @ weight.to(dtype)).float().add_(bias)
-                slope = torch.softmax(logits.view(-1, F, K), dim=2)
+                slope = logits.view(-1, F, K)
+                slope = slope.sub_(
+                    slope.amax(dim=2, keepdim=True)
+                ).exp_()  # softmax; torch's is slow with few classes
+                slope /= slope.sum(dim=2, keepdim=True)
                 residual(slope, picked)
                 slope = slope.view(-1, F * K)
                 weight.grad, bias.grad = (x.T @ slope.to(dtype)).float(), slope.sum(dim=0)
-                optimiser.step()
-                schedule.step()
                 step += 1
+                for group in optimiser.param_groups:  # torch's schedulers take as long as the step itself
+                    group["lr"] = peak * schedule_share(step, total)
+                optimiser.step()
                 if step in stops:
                     kept = stops.index(step)
                     half = weight.view(width, F, K).permute(1, 0, 2).clamp(-6e4, 6e4).half()

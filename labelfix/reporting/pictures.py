@@ -25,6 +25,13 @@ READERS = 16
 """Threads: reading waits for disks or servers, and Pillow works outside the interpreter's lock."""
 TRIED, CHEAP = 16, 1e-3
 """So many pictures are made first; if each takes no more seconds, threads would only wait for that lock."""
+PLAIN_KINDS = ("JPEG", "PNG")
+"""Browsers show these …"""
+PLAIN_FACTS = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform", "progressive",
+               "progression", "interlace", "gamma", "srgb"}  # fmt: skip
+"""… and with no more than these said beside the pixels, nothing private is passed on …"""
+PLAIN_SEGMENTS = ("APP0", "APP14")
+"""… nor in other parts of a JPEG."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ def draw(images: Images, rows: Iterable[int], side: int, most: int) -> dict[int,
 
 def encode(data: bytes, side: int, most: int) -> Picture:
     """Return a picture of encoded bytes; raises ImageUnreadable."""
+    if len(data) <= most and (same := _as_it_is(data, side)):
+        return same
     image = Image.fromarray(upright(data, max(1, side // 2)))
     while True:
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -85,3 +94,22 @@ def encode(data: bytes, side: int, most: int) -> Picture:
                 text = base64.b64encode(made.getvalue()).decode()
                 return Picture(f"data:image/{kind};base64,{text}", *image.size, "")
         side //= 2
+
+
+def _as_it_is(data: bytes, side: int) -> Picture | None:
+    """Return a small JPEG or PNG that is nothing but pixels, unchanged; None where it is more, or does not decode."""
+    try:
+        with Image.open(BytesIO(data), formats=PLAIN_KINDS) as image:
+            if (
+                max(image.size) > side
+                or image.mode not in {"RGB", "L"}
+                or not image.info.keys() <= PLAIN_FACTS
+            ):
+                return None
+            if any(not segment.startswith(PLAIN_SEGMENTS) for segment, _ in getattr(image, "applist", ())):
+                return None
+            image.load()
+            uri = f"data:image/{str(image.format).lower()};base64,{base64.b64encode(data).decode()}"
+            return Picture(uri, *image.size, "")
+    except Exception:  # noqa: BLE001 (decoders raise almost anything; `upright` says what it is)
+        return None

@@ -44,14 +44,15 @@ class TMLCNet(nn.Module):
 
     def posterior(self, rows: EvidenceChunk, norms: Norms) -> NDArray[np.float32]:
         """Return log q [n, C + 1] of evidence, in batches."""
-        others = rows.classes > rows.candidates.shape[1]
-        sequence, static = (torch.from_numpy(a) for a in perceive(rows, norms))
+        n, C = rows.candidates.shape
+        others = rows.classes > C
+        log_q = np.empty((n, C + 1), np.float32)
         with torch.inference_mode():
-            parts = [
-                self(sequence[s : s + BATCH], static[s : s + BATCH], others)
-                for s in range(0, len(rows), BATCH)
-            ]
-        return torch.cat(parts).numpy()
+            for start in range(0, n, BATCH):
+                at = slice(start, start + BATCH)
+                perceived = perceive(rows.take(np.arange(n)[at]), norms)
+                log_q[at] = self(*map(torch.from_numpy, perceived), others).numpy()
+        return log_q
 
 
 def save_net(net: TMLCNet, card: dict[str, Any], path: Path) -> None:

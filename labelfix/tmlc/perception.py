@@ -238,8 +238,8 @@ def perceive(rows: EvidenceChunk, norms: Norms) -> tuple[Floats, Floats]:
         if block is None or norm is None:
             continue
         present[b] = True
-        sequence[..., b * CHANNELS : (b + 1) * CHANNELS] = _sequence(block, rows.labels, norm)
-        static[..., b * STATIC : (b + 1) * STATIC] = _summary(block, rows, norm)
+        _sequence(block, rows.labels, norm, sequence[..., b * CHANNELS : (b + 1) * CHANNELS])
+        _summary(block, rows, norm, static[..., b * STATIC : (b + 1) * STATIC])
     start = 2 * STATIC
     if rows.votes is not None:
         best_other = rows.votes[:, 1:].max(axis=1, initial=0.0)
@@ -293,7 +293,7 @@ def forget(sequence: Any, static: Any, kinds: set[str]) -> None:
         static[..., context + 8] = 0.0
 
 
-def _sequence(block: Trajectories, labels: Ints, norm: BlockNorms) -> Floats:
+def _sequence(block: Trajectories, labels: Ints, norm: BlockNorms, out: Floats) -> None:
     log_p, margin = (
         resample(block.log_p).transpose(0, 2, 1),
         resample(block.margin).transpose(0, 2, 1),
@@ -303,16 +303,18 @@ def _sequence(block: Trajectories, labels: Ints, norm: BlockNorms) -> Floats:
     general = (loss - norm.loss_centre[:, K]) / norm.loss_scale[:, K]
     category = (loss - norm.loss_centre[:, labels].T) / norm.loss_scale[:, labels].T
     order = percentile(loss, np.broadcast_to(norm.loss_grid, (len(loss), *norm.loss_grid.shape)))
-    of_row = np.stack(
-        [resample(block.entropy), general.clip(-5, 5) / 5, category.clip(-5, 5) / 5, order], axis=-1
-    )  # [n, STEPS, 4]
-    of_class = np.stack([np.exp(log_p), log_p / 10, margin.clip(-10, 10) / 5, margin > 0], axis=-1)
-    return np.concatenate([of_class, np.broadcast_to(of_row[:, None], of_class.shape)], axis=-1).astype(
-        np.float32
-    )
+    of_row = (
+        resample(block.entropy),
+        general.clip(-5, 5) / 5,
+        category.clip(-5, 5) / 5,
+        order,
+    )  # [n, STEPS] each
+    of_class = np.exp(log_p), log_p / 10, margin.clip(-10, 10) / 5, margin > 0
+    for channel, values in enumerate((*of_class, *(v[:, None] for v in of_row))):
+        out[..., channel] = values
 
 
-def _summary(block: Trajectories, rows: EvidenceChunk, norm: BlockNorms) -> Floats:
+def _summary(block: Trajectories, rows: EvidenceChunk, norm: BlockNorms, out: Floats) -> None:
     labels, candidates = rows.labels, rows.candidates
     n, C = candidates.shape
     K = rows.classes
@@ -337,4 +339,5 @@ def _summary(block: Trajectories, rows: EvidenceChunk, norm: BlockNorms) -> Floa
         norm.convinced[labels[:, None], candidates] / norm.preferred[labels[:, None], candidates].clip(1e-4),
         *norm.level,
     ]  # fmt: skip
-    return np.stack([np.broadcast_to(c, (n, C)) for c in columns], axis=-1).astype(np.float32)
+    for number, values in enumerate(columns):
+        out[..., number] = values

@@ -162,7 +162,7 @@ def test_no_readable_image_at_all_is_an_input_error_naming_the_first(folder: Fol
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "other keys"])
 def test_a_damaged_shard_is_made_again(damage: str, small: str, folder: Folder, tmp_path: Path) -> None:
     recipe = replace(RECIPE, backbone=small)
-    first = run(folder, tmp_path / "cache", recipe=recipe)
+    first = all_of(run(folder, tmp_path / "cache", recipe=recipe))
     (shard,) = (tmp_path / "cache").glob("*/*.safetensors")
     whole = shard.read_bytes()
     broken = {
@@ -174,7 +174,7 @@ def test_a_damaged_shard_is_made_again(damage: str, small: str, folder: Folder, 
     shard.write_bytes(broken[damage])
     again = run(folder, tmp_path / "cache", recipe=recipe)
     assert again.forwarded == 50
-    assert (all_of(again) == all_of(first)).all()
+    assert (all_of(again) == first).all()
     assert shard.read_bytes() == whole
 
 
@@ -278,16 +278,25 @@ def test_a_cache_that_cannot_be_written_says_so(folder: Folder, tmp_path: Path) 
         run(folder, tmp_path / "file" / "cache")
 
 
-def test_features_too_many_for_memory_are_gathered_from_their_maps(
-    small: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_features_of_several_shards_are_gathered_in_any_order(
+    small: str, folder: Folder, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, backbone=small)
     run(folder, tmp_path / "cache", rows=np.arange(20), recipe=recipe)
-    inside = run(folder, tmp_path / "cache", recipe=recipe)
+    once = run(folder, tmp_path / "another", recipe=recipe).features.take(np.arange(50))
+    twice = run(folder, tmp_path / "cache", recipe=recipe).features
+    for rows in (np.array([49, 0, 19, 20, 0]), np.arange(50), np.arange(0)):
+        assert (twice.take(rows) == once[rows]).all()
+
+
+def test_a_users_own_array_too_large_to_be_loaded_is_converted_by_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = np.random.default_rng(0).normal(size=(9, 4))
+    rows = np.array([8, 2, 2])
+    loaded = Features.from_array(own).take(rows)
     monkeypatch.setattr("labelfix.learn.features._IN_MEMORY", 0)
-    mapped = run(folder, tmp_path / "cache", recipe=recipe)
-    rows = np.array([49, 0, 19, 20, 0])
-    assert (mapped.features.take(rows) == inside.features.take(rows)).all()
+    assert (Features.from_array(own).take(rows) == loaded).all()
 
 
 def test_a_users_own_array_is_wrapped_as_it_is(tmp_path: Path) -> None:

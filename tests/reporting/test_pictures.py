@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from labelfix.errors import ImageUnreadable
 from labelfix.reporting.pictures import draw, encode
@@ -77,6 +78,57 @@ def test_a_picture_shows_what_the_image_shows_and_carries_no_metadata():
     assert seen[100, 10].max() < 40
     assert seen[100, -10, 0] > 200
     assert not picture.getexif()
+
+
+def jpeg(pixels: np.ndarray, **options: Any) -> bytes:
+    made = BytesIO()
+    Image.fromarray(pixels).save(made, "jpeg", **options)
+    return made.getvalue()
+
+
+SMALL = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("data", [png(SMALL), jpeg(SMALL), png(SMALL[:, :, 0])])
+def test_a_small_image_of_pixels_alone_is_shown_unchanged(data):
+    picture = encode(data, 64, 4000)
+    assert base64.b64decode(picture.uri.partition(",")[2]) == data
+    assert (picture.width, picture.height) == (24, 24)
+
+
+def signed() -> PngInfo:
+    info = PngInfo()
+    info.add_text("Author", "someone")
+    return info
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg(SMALL, exif=turned()),
+        jpeg(SMALL, comment="from the ward"),
+        jpeg(SMALL)[:2] + b"\xff\xe5\x00\x08secret" + jpeg(SMALL)[2:],
+        png(SMALL, pnginfo=signed()),
+        png(np.full((24, 24, 4), 128, np.uint8)),
+    ],
+    ids=["exif", "comment", "segment", "text", "transparent"],
+)
+def test_a_small_image_of_more_than_pixels_is_drawn_anew(data):
+    shown = base64.b64decode(encode(data, 64, 4000).uri.partition(",")[2])
+    assert shown != data
+    for private in (b"Exif", b"ward", b"secret", b"someone"):
+        assert private not in shown
+
+
+def test_a_small_image_that_is_cut_off_says_so():
+    with pytest.raises(ImageUnreadable, match="cut off"):
+        encode(jpeg(SMALL)[:-200], 64, 4000)
 
 
 def test_drawing_leaves_the_filters_of_warnings_as_they_were():
