@@ -28,6 +28,7 @@ from labelfix.findings import Findings
 from labelfix.gating.finished import doubt_of
 from labelfix.gating.judged import Compared, Judged, Usual
 from labelfix.gating.judging import judge
+from labelfix.gating.rates import ALL
 from labelfix.learn.cache import default_cache
 from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
@@ -131,9 +132,8 @@ def make(data: DataSet, column: str, seed: int) -> Split:
     flags = float(findings.column("cleanlab.is_issue").mean())
     curve = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip")
     curve.fit(np.r_[usual.suspicion, judged.suspicion[~lost]], np.r_[known[of_half], wrong[~lost]])
-    true = replace(
-        judged.usual, suspicion=curve.predict(usual.suspicion).astype(np.float32), doubt=Doubt(0.0, 0.0)
-    )
+    exact = curve.predict(usual.suspicion).astype(np.float32)
+    true = replace(judged.usual, suspicion=exact, doubt=Doubt(0.0, 0.0), seen=ALL)
     posterior = curve.predict(judged.suspicion).astype(np.float32)
     return Split(judged.usual, true, posterior, flags, float(known.mean()), judged, wrong, ~lost)
 

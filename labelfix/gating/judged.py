@@ -11,8 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from labelfix.findings import Findings
-from labelfix.gating.rates import Audited
+from labelfix.gating.rates import Audited, Seen
 from labelfix.tmlc.calibrate import Doubt
+
+SEEN: Seen = ((0.6, 0.25), (0.87, 0.5), (1.1, 0.25))
+"""Errors that annotators make look less suspicious than posteriors say: so much was seen of a rise in simulated
+annotators' errors on five sets that no weights had seen, from the lowest quarter to the highest, which labels drawn at
+random join (benchmarks: LOG.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,8 @@ class Usual:
     """How far the level of suspicions may be off."""
     audited: Audited | None = None
     """Rows of it whose truth is known."""
+    seen: Seen = SEEN
+    """Shares that suspicions may see of a difference in error rates, each with its probability."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,10 @@ PRIOR_ROWS = 20.0
 """A part of a batch is first thought of as like the whole, as firmly as so many rows would say."""
 
 Numbers = NDArray[np.float64]
+Seen = tuple[tuple[float, float], ...]
+
+ALL: Seen = ((1.0, 1.0),)
+"""What true posteriors see of a difference between two rates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +113,16 @@ class Scale:
     """Share of the reference's rows that are not known to be right."""
     quality: float
     """What a score says about an error rate of `TYPICAL`, as a share of what the truth would say, 0 … 1."""
+    seen: Seen
+    """Shares that scores may see of a difference from the reference's rate, each with its probability."""
 
     @classmethod
-    def fit(cls, counts: Numbers, sure: float, doubt: Doubt, audited: Audited | None = None) -> Self:
+    def fit(
+        cls, counts: Numbers, sure: float, doubt: Doubt, audited: Audited | None = None, seen: Seen = ALL
+    ) -> Self:
         """Fit on the reference's rows, binned [BINS], and the number of further rows that are known to be right.
 
-        `doubt` is about the level of the reference's own rate.
+        `doubt` is about the level of the reference's own rate; true posteriors see all of a difference.
         """
         grid = log_odds()
         n = max(counts.sum(), 1.0)
@@ -132,7 +140,7 @@ class Scale:
         information = (counts * slope**2).sum(axis=1)
         chance = 1.0 / np.sqrt(np.maximum(information, 1e-9))
         quality = _quality(counts / n, ratio[len(shift) // 2], rate[len(shift) // 2])
-        return cls(weight / weight.sum(), shift, rate, chance, float(n / (n + sure)), quality)
+        return cls(weight / weight.sum(), shift, rate, chance, float(n / (n + sure)), quality, seen)
 
     @property
     def middle(self) -> float:
@@ -159,14 +167,18 @@ class Scale:
             wrong = (
                 points[:, None] * ratio / (1.0 + points[:, None] * (ratio - 1.0))
             )  # posterior, by rate and bin
-            mean = wrong @ some / everything
-            spread = np.sqrt((wrong * (1.0 - wrong)) @ some) / everything
+            usual = self.rate[s] * n / everything
+            seen_mean = wrong @ some / everything
+            seen_spread = np.sqrt((wrong * (1.0 - wrong)) @ some) / everything
             kept = density > 1e-6
-            weights.append(self.weight[s] * density[kept])
-            means.append(mean[kept])
-            deviations.append(spread[kept])
-            apart = np.hypot(spread[kept], self.chance[s] * self.judged)
-            above.append((mean[kept] - self.rate[s] * self.judged, apart))
+            for share, probability in self.seen:
+                mean = (usual + (seen_mean[kept] - usual) / share).clip(0.0, 1.0)
+                spread = seen_spread[kept] / share
+                weights.append(self.weight[s] * probability * density[kept])
+                means.append(mean)
+                deviations.append(spread)
+                apart = np.hypot(spread, self.chance[s] * self.judged)
+                above.append((mean - self.rate[s] * self.judged, apart))
         weight = np.concatenate(weights)
         weight /= weight.sum()
         own = Rate(weight, np.concatenate(means), np.concatenate(deviations))

@@ -40,6 +40,22 @@ def test_the_rate_of_a_batch_is_found_however_far_it_is_from_the_references(scal
     assert low - 0.01 <= rate <= high + 0.01
 
 
+def test_what_scores_see_of_a_difference_is_made_whole(scale):
+    half = Scale.fit(counted(scores(0.1, 20_000, 0)), 0, DOUBT, seen=((0.5, 1.0),))
+    for rate in (0.08, 0.1, 0.2):
+        batch = counted(scores(rate, 2000, 7))
+        (own, above), (own_half, above_half) = scale.judge(batch, 0), half.judge(batch, 0)
+        assert above_half.middle == pytest.approx(2 * above.middle, abs=0.005)
+        assert own_half.middle - own.middle == pytest.approx(above.middle, abs=0.005)
+        assert above_half.above(0.0) == pytest.approx(above.above(0.0), abs=0.05)
+
+
+def test_rows_known_to_be_right_count_as_right_in_a_difference_made_whole():
+    half = Scale.fit(counted(scores(0.1, 20_000, 0)), 0, DOUBT, seen=((0.5, 1.0),))
+    own, _ = half.judge(counted(scores(0.1, 1000, 3)), 1000)
+    assert own.middle == pytest.approx(0.05, abs=0.02)
+
+
 def test_the_mean_suspicion_alone_would_shrink_towards_the_reference(scale):
     p = scores(0.5, 2000, 3)
     assert p.mean() < 0.45
