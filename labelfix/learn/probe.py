@@ -196,10 +196,8 @@ def _descend(
                 at = torch.from_numpy(picked).to(device)
                 x = standardised(picked) if held is None else held.index_select(0, at)
                 logits = (x @ weight.to(dtype)).float().add_(bias)
-                slope = logits.view(-1, F, K)
-                slope = slope.sub_(
-                    slope.amax(dim=2, keepdim=True)
-                ).exp_()  # softmax; torch's is slow with few classes
+                slope = logits.view(-1, F, K)  # softmax by hand: torch's is slow with few classes
+                slope = slope.sub_(slope.amax(dim=2, keepdim=True)).exp_()
                 slope /= slope.sum(dim=2, keepdim=True)
                 residual(slope, picked)
                 slope = slope.view(-1, F * K)

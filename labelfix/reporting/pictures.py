@@ -30,8 +30,10 @@ PLAIN_KINDS = ("JPEG", "PNG")
 PLAIN_FACTS = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform", "progressive",
                "progression", "interlace", "gamma", "srgb"}  # fmt: skip
 """… and with no more than these said beside the pixels, nothing private is passed on …"""
-PLAIN_SEGMENTS = ("APP0", "APP14")
-"""… nor in other parts of a JPEG."""
+PLAIN_PARTS = ("APP0", "APP14")
+"""… nor in other parts of a JPEG …"""
+PLAIN_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
+"""… nor behind the end."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,16 @@ def encode(data: bytes, side: int, most: int) -> Picture:
 
 def _as_it_is(data: bytes, side: int) -> Picture | None:
     """Return a small JPEG or PNG that is nothing but pixels, unchanged; None where it is more, or does not decode."""
+    if not data.endswith(PLAIN_ENDS):
+        return None
     try:
         with Image.open(BytesIO(data), formats=PLAIN_KINDS) as image:
-            if (
-                max(image.size) > side
-                or image.mode not in {"RGB", "L"}
-                or not image.info.keys() <= PLAIN_FACTS
-            ):
-                return None
-            if any(not segment.startswith(PLAIN_SEGMENTS) for segment, _ in getattr(image, "applist", ())):
+            plain = image.mode in {"RGB", "L"} and image.info.keys() <= PLAIN_FACTS
+            parts = [name for name, _ in getattr(image, "applist", ())]
+            plain &= all(name.startswith(PLAIN_PARTS) for name in parts) and not getattr(
+                image, "private_chunks", ()
+            )
+            if max(image.size) > side or not plain:
                 return None
             image.load()
             uri = f"data:image/{str(image.format).lower()};base64,{base64.b64encode(data).decode()}"

@@ -115,9 +115,10 @@ def turned() -> Image.Exif:
         jpeg(SMALL, comment="from the ward"),
         jpeg(SMALL)[:2] + b"\xff\xe5\x00\x08secret" + jpeg(SMALL)[2:],
         png(SMALL, pnginfo=signed()),
+        jpeg(SMALL) + b"secret",
         png(np.full((24, 24, 4), 128, np.uint8)),
     ],
-    ids=["exif", "comment", "segment", "text", "transparent"],
+    ids=["exif", "comment", "segment", "text", "behind", "transparent"],
 )
 def test_a_small_image_of_more_than_pixels_is_drawn_anew(data):
     shown = base64.b64decode(encode(data, 64, 4000).uri.partition(",")[2])
