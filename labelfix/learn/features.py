@@ -53,9 +53,9 @@ class Features:
         if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
             found = f"{array.dtype} {list(array.shape)}"
             raise InputError(f"features: an array of numbers [rows, width] is needed, but this is {found}")
-        made = cls([array], np.arange(len(array)), array.shape[1])
-        small = array.size * 2 <= _IN_MEMORY
-        return cls([made.take(np.arange(len(array)))], made._where, array.shape[1]) if small else made
+        every = np.arange(len(array))
+        made = cls([array], every, array.shape[1])
+        return cls([made.take(every)], every, array.shape[1]) if array.size * 2 <= _IN_MEMORY else made
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -260,10 +260,11 @@ def _forward(work: _Work, rows: Rows, store: Store, size: int, advance: Callable
             at = batch.seen
             work.keys[at] = batch.keys
             work.unreadable.update(batch.reasons)
-            names = work.keys[batch.rows].view(f"V{KEY_BYTES}").reshape(-1).tolist()
-            first = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
-            chosen = sorted(i for name, i in first.items() if name not in queued)
-            queued.update(first)
+            chosen = []
+            for i, key in enumerate(work.keys[batch.rows].view(f"V{KEY_BYTES}").reshape(-1).tolist()):
+                if key not in queued:
+                    queued.add(key)
+                    chosen.append(i)
             if chosen:
                 all_new = len(chosen) == len(batch.rows)
                 full.add(work.keys[batch.rows[chosen]], batch.images if all_new else batch.images[chosen])
