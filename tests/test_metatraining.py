@@ -53,7 +53,7 @@ def test_embeddings_are_taken_from_their_column_and_rows_without_a_label_left_ou
 def test_images_become_features_through_the_cache(cache: Path) -> None:
     (found,) = clean_sets([f"{CLOTHING / 'truth.csv'}:label_true"], Recipe(), cache, Silent(), pictured=True)
     assert found.name == "truth"
-    assert found.x.shape == (600, 1280)
+    assert found.x.shape == (600, 1088)
     assert np.bincount(found.y).tolist() == [60] * 10
     assert found.pixels.shape == (600, 32, 32, 3)
     assert len(np.unique(found.pixels.reshape(600, -1), axis=0)) > 590  # each its own image

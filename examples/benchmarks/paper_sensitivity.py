@@ -3,7 +3,7 @@
 Command:   python examples/benchmarks/paper_sensitivity.py flowers5.npy flowers5.parquet --truth label \
                --noise symmetric:0.2 --noise pair:0.2 --noise symmetric:0.02
 Hardware:  1 CPU core, no GPU
-Time:      about half a minute for each noise and seed of 3,000 rows × 1,280 features
+Time:      about half a minute for each noise and seed of 3,000 rows × 1,088 features
 Expected:  the table in README.md beside this file
 
 Average precision and AUROC for finding the injected errors, mean over the seeds; a seed draws the rows, the noise, the

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SIZE = 128
 """Pixels: at half the side a quarter of the time, and the features find wrong labels about as well."""
+READING = "stages/1"
+"""What features are read from: the stages of an EfficientNet, the pooled output of any other model; and a version."""
 _PIECE = 32  # images at a time on a processor: the activations stay in its cache (a third faster than 64)
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -47,6 +49,8 @@ class Identity:
     """bfloat16 or float32."""
     transform: str = TRANSFORM
     """From file to pixels."""
+    reading: str = READING
+    """From the model to features."""
 
     @property
     def key(self) -> str:
@@ -59,9 +63,9 @@ class Backbone:
     """A model in eval mode, ready to be called."""
 
     model: nn.Module
-    """Ends in pooled features; frozen, channels-last, BatchNorm folded where that changes nothing."""
+    """Ends in features; frozen, channels-last, BatchNorm folded where that changes nothing."""
     identity: Identity
-    """Name, weights digest, size, mean, std, precision, transform."""
+    """Name, weights digest, size, mean, std, precision, transform, reading."""
     width: int
     """d, features per image."""
     device: torch.device
@@ -129,6 +133,8 @@ def load_backbone(recipe: Recipe) -> Backbone:
     """
     import torch
 
+    from labelfix.learn import stages
+
     device = choose_device(recipe)
     dtype = choose_dtype(recipe, device)
     identity = identify(recipe)
@@ -148,7 +154,7 @@ def load_backbone(recipe: Recipe) -> Backbone:
         model = weights.from_checkpoint(name, checkpoint, recipe.image_size)
     else:
         model = weights.default_model()
-    model.eval().requires_grad_(requires_grad=False)
+    model = stages.read(model).eval().requires_grad_(requires_grad=False)
     example = torch.rand(1, 3, identity.size, identity.size, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode():

@@ -1,7 +1,8 @@
 """Saved classifiers: one safetensors file with weights, classes and transforms, to be loaded and used anywhere.
 
-The tensors of an image classifier are timm's own, head included, so that timm reads the file, too:
-`timm.create_model(model, num_classes=K, checkpoint_path=file)`. The header holds what an image goes through before.
+The tensors of a fine-tuned classifier are timm's own, head included, so that timm reads the file, too:
+`timm.create_model(model, num_classes=K, checkpoint_path=file)`. A probe of an EfficientNet is a head on its stages, which
+timm does not know. The header holds what an image goes through before.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import nn
 
 from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.errors import ImageUnreadable, InputError, UsageError
-from labelfix.learn import classifier, decoding, weights
+from labelfix.learn import classifier, decoding, stages, weights
 from labelfix.learn.backbone import choose_device, choose_dtype
 from labelfix.learn.images import TRANSFORM, ImageDataset
 from labelfix.learn.recipe import FineTuning, Recipe
@@ -107,7 +108,7 @@ class ImageClassifier:
         net = self.net
         held = {name: tensor.detach().cpu().numpy() for name, tensor in net.model.state_dict().items()}
         seen = {"model": _portable(net), "size": net.size, "transform": TRANSFORM}
-        seen["precision"] = self.recipe.precision
+        seen |= {"precision": self.recipe.precision, "stages": isinstance(net.model, stages.Stages)}
         seen |= {name: getattr(net, name).cpu().numpy().astype(float).tolist() for name in ("mean", "std")}
         save_arrays(path, held, {"kind": "image", "classes": self.classes, "about": self.about} | seen)
 
@@ -165,6 +166,7 @@ def load_classifier(path: str | Path, device: str = "auto") -> ImageClassifier |
     name, size = header["model"], header["size"]
     recipe = Recipe(device=device, image_size=size, precision=header["precision"])
     model = weights.untrained(name, size)
+    model = stages.read(model) if header.get("stages") else model
     model.reset_classifier(len(classes))
     try:
         model.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
@@ -186,7 +188,11 @@ def of_head(
     Raises UsageError for a backbone whose own last layer is not a plain linear one.
     """
     net = classifier.build(replace(recipe, finetune=FineTuning()), len(classes))
+    net = replace(net, model=stages.read(net.model))
     model: Any = net.model.eval()
+    if isinstance(model, stages.Stages):
+        model.reset_classifier(len(classes))
+        model.to(net.device)
     last = model.get_classifier()
     refusal = UsageError(
         f"backbone {recipe.backbone!r}: its last layer is not one linear layer on its features, so that the probe "

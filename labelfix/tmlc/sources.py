@@ -56,7 +56,7 @@ class CleanSet:
     """[n]"""
     pixels: NDArray[np.uint8] | None = None
     """[n, S, S, 3] small images, for base learners that are whole networks; 3 S² bytes a row: 3 KB at 32 pixels, as
-    much again as 1,280 features. None where none are needed, and of texts."""
+    much again as 1,536 features. None where none are needed, and of texts."""
 
 
 def draw_task(rng: np.random.Generator, clean: list[CleanSet], real_share: float = 0.6) -> Task:

@@ -95,7 +95,7 @@ def test_each_row_has_the_features_and_key_of_its_own_image(folder: Folder, tmp_
     from labelfix.learn.images import decode
 
     found = run(folder, tmp_path / "cache")
-    assert found.features.shape == (50, 1280)
+    assert found.features.shape == (50, 1088)
     assert found.features.dtype == np.float16
     assert found.forwarded == 50
     expected = load_backbone(RECIPE)(np.stack([decode(folder.read(i), 32) for i in (7, 31)]))
@@ -249,7 +249,7 @@ class Files:
     def read(self, index): return self.files[index].read_bytes()
 
 found = extract(Files(), np.arange(50), Recipe(image_size=32, workers=0), Path(sys.argv[2]), Silent())
-assert found.forwarded == 0 and found.features.shape == (50, 1280)
+assert found.forwarded == 0 and found.features.shape == (50, 1088)
 assert not {"timm", "torchvision"} & set(sys.modules)
 """
 

@@ -78,10 +78,10 @@ def test_files_and_bytes_in_any_order_and_one_that_cannot_be_read_costs_its_own_
     assert loaded.predict([]).labels == []
 
 
-def test_a_head_on_features_becomes_the_last_layer_of_its_backbone(tmp_path):
+def test_a_head_on_the_stages_of_its_backbone_becomes_one_model_with_it(tmp_path):
     recipe = Recipe(image_size=64, precision="float32", device="cpu", workers=0)
     rng = np.random.default_rng(0)
-    weight, bias = (0.05 * rng.normal(size=shape).astype(np.float32) for shape in ((1280, 3), 3))
+    weight, bias = (0.05 * rng.normal(size=shape).astype(np.float32) for shape in ((1088, 3), 3))
     path = tmp_path / "probe.safetensors"
     saved.of_head(recipe, weight, bias, CLASSES, {}).save(path)
     loaded = load_classifier(path)
