@@ -1,8 +1,8 @@
 """Saved classifiers: one safetensors file with weights, classes and transforms, to be loaded and used anywhere.
 
 The tensors of a fine-tuned classifier are timm's own, head included, so that timm reads the file, too:
-`timm.create_model(model, num_classes=K, checkpoint_path=file)`. A probe of an EfficientNet is a head on its stages, which
-timm does not know. The header holds what an image goes through before.
+`timm.create_model(model, num_classes=K, checkpoint_path=file)`. A probe of an EfficientNet is a head on its stages,
+which timm does not know. The header holds what an image goes through before.
 """
 
 from __future__ import annotations
