@@ -13,8 +13,6 @@ Numbers = NDArray[np.float64]
 
 SMALL = 0.02
 """Added to rates, and to what is left of 1, before their logarithms are compared: 0 has none."""
-CONFIDENT = 2 / 3
-"""Weight of the confident joint against labels known to be wrong."""
 FARTHEST = 30.0
 """Log-odds that a level is moved by at most."""
 NINETY = 1.645
@@ -53,14 +51,12 @@ def confident_share(
 
 
 def joint_rate(confident: float, known_wrong: float) -> float:
-    """Return the error rate that two views agree on: their geometric mean, `CONFIDENT` the weight of the first.
+    """Return the error rate that two views agree on: their geometric mean.
 
     `confident_share` counts hard rows too, and is too high where few labels are wrong; `known_wrong.compare` misses
-    errors milder than its own, and is too low. Measured (examples/benchmarks/LOG.md), the mean is nearer than either
-    once clean data count as well.
+    errors milder than its own, and is too low. Measured (examples/benchmarks/LOG.md), the mean is nearer than either.
     """
-    views = np.log(np.array([confident, known_wrong]) + SMALL)
-    return float(np.exp(views @ [CONFIDENT, 1.0 - CONFIDENT]) - SMALL)
+    return float(np.sqrt((confident + SMALL) * (known_wrong + SMALL)) - SMALL)
 
 
 @dataclass(frozen=True)
