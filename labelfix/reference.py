@@ -22,7 +22,7 @@ from labelfix.learn.unseen import Known
 from labelfix.rundir import RunDir
 from labelfix.trajectories import Floats, Ints
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what a gate reads; another one is refused."""
 KNOWN = ("keys", "groups", "folds", "labels", "component", "reliability", "around", "vectors", "step")
 HEADS = ("weight", "bias", "mean", "scale", "progress")

@@ -4,7 +4,9 @@ The net reads a training row twice, with and without its in-sample block. Withou
 both blocks say the same and the in-sample one is a little bent by its label. With it ranks better where heads blind to
 a row are much worse than heads that saw it (few rows a feature, or folds by group that part domains), and where errors
 come in groups of neighbours, which mislead blind heads. Both can be seen without truth. The average margin (Pleiss et
-al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on.
+al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on. Where few labels are wrong
+and errors do not come in groups, heads hardly learn any of them, and what they say in the end, blind to the row, tells
+more than how they came to it: the loss by which cleanlab judges has its say there.
 
 Where a fine-tuned model gives the in-sample block and heads on frozen features the out-of-fold one, two learners are
 asked: a model from scratch on few images knows less than the heads; of images that the backbone does not know, more. In
@@ -35,6 +37,9 @@ NEAR = 0.06
 """Nearer than this, the second reading is not worth its time."""
 GROUPED = 0.1
 """Errors come in groups where belief in a label goes so much further with its neighbours' than with their number."""
+LAST = 0.5
+"""Weight of the last out-of-fold loss where no label is wrong; in proportion less up to a share of `FEW`, and 0 beyond."""
+FEW = 0.08
 HEARD = 0.25
 """Least weight of the whole reading where two learners are asked: without it nobody would hear the model. Nobody is
 left out at a weight of 1: the reading rests on both."""
@@ -50,7 +55,7 @@ class View:
 
     terms: tuple[tuple[float, float, float], ...]
     """(mean, standard deviation, weight) of: the net's log-odds without the in-sample block, with it, the in-sample
-    margin, the out-of-fold margin."""
+    margin, the out-of-fold margin, the last out-of-fold loss."""
     gain: float
     """From standard deviations to log-odds."""
     offset: float
@@ -94,17 +99,18 @@ class Blend:
     ) -> Blend:  # fmt: skip
         """Fit on training rows: the net's log-odds [n] without and with the in-sample block, and their evidence.
 
-        `weight` is that of the whole reading, as `weight_of_whole` gives it. `rate` is the mean probability wanted;
-        None: the net's own.
+        `weight` is that of the whole reading, as `weight_of_whole` gives it. `rate` is the mean probability wanted, and
+        says how many labels are wrong; None: the net's own, and not few.
         """
         terms = _terms(withheld, whole, rows)
         spread = max(float(terms[0].std()), 1e-6)
+        last = 0.0 if rate is None else LAST * (1.0 - weight) * max(0.0, 1.0 - rate / FEW)
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}
         if rows.in_sample is not None:
-            views["in_sample"] = View.fit(terms, _weights(weight, rows.two_learners), spread, rate)
+            views["in_sample"] = View.fit(terms, (*_weights(weight, rows.two_learners), last), spread, rate)
         if rows.out_of_fold is not None:
-            views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE), spread, rate)
+            views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE, last), spread, rate)
         return cls(weight, views)
 
     def __call__(self, withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> Floats:
@@ -143,7 +149,7 @@ def weight_of_whole(rows: EvidenceChunk, voting: tuple[float, float, float]) -> 
 
 
 def _weights(whole: float, two_learners: bool) -> tuple[float, float, float, float]:
-    """Return the weights of the terms for rows that have both blocks, given that of the whole reading."""
+    """Return the weights of readings and margins for rows that have both blocks, given that of the whole reading."""
     if not two_learners:
         return 1.0 - whole, whole, SHARE * (1.0 + whole), 0.0
     share = SHARE * max(1.0, 2.0 * whole)
@@ -160,7 +166,8 @@ def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[
         None if block is None else -block.margin[:, :, 0].mean(axis=1, dtype=np.float64)
         for block in rows.blocks
     ]
-    return read + margins
+    last = None if rows.out_of_fold is None else rows.out_of_fold.loss[:, -1].astype(np.float64)
+    return [*read, *margins, last]
 
 
 def _sigmoid(values: Numbers) -> Numbers:

@@ -127,3 +127,18 @@ def test_the_reading_of_both_weighs_more_where_errors_come_in_groups_of_neighbou
     assert weight_of_whole(rows(), (0.6, 0.8, 0.85)) == pytest.approx(0.5)
     assert weight_of_whole(rows(), (0.6, 0.8, 0.99)) == 1.0
     assert weight_of_whole(dataclasses.replace(rows(), in_sample=None), (0.6, 0.8, 0.99)) == 0.0
+
+
+def test_the_last_loss_counts_where_few_labels_are_wrong_and_they_do_not_come_in_groups() -> None:
+    seen = rows()
+    last = seen.out_of_fold.loss[:, -1]
+    log_odds = np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32)
+
+    def agreement(rate: float, weight: float, batch: EvidenceChunk) -> float:
+        blend = Blend.from_dict(Blend.fit(log_odds, log_odds, seen, weight, rate).to_dict())
+        return float(np.corrcoef(blend(log_odds, log_odds, batch), last)[0, 1])
+
+    for batch in (seen, dataclasses.replace(seen, in_sample=None)):
+        assert agreement(0.0, 0.0, batch) > agreement(0.04, 0.0, batch) > agreement(0.08, 0.0, batch)
+        assert agreement(0.08, 0.0, batch) == pytest.approx(agreement(0.4, 0.0, batch), abs=1e-6)
+        assert agreement(0.0, 1.0, batch) == pytest.approx(agreement(0.4, 1.0, batch), abs=1e-6)
