@@ -38,7 +38,7 @@ NEAR = 0.06
 GROUPED = 0.1
 """Errors come in groups where belief in a label goes so much further with its neighbours' than with their number."""
 LAST = 0.5
-"""Weight of the last out-of-fold loss where no label is wrong; in proportion less up to a share of `FEW`, and 0 beyond."""
+"""Weight of the last out-of-fold loss where no label is wrong; it falls to 0 at an error rate of `FEW`."""
 FEW = 0.08
 HEARD = 0.25
 """Least weight of the whole reading where two learners are asked: without it nobody would hear the model. Nobody is
