@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from labelfix.cli import run as labelfix
+from labelfix.reference import SCHEMA
 
 FAIL, USAGE, INPUT, INTERNAL, INCONCLUSIVE = 1, 2, 3, 4, 5
 
@@ -48,7 +49,9 @@ def damaged(path: Path, here: Path, damage) -> Path:
 
 
 def schema_of_tomorrow(data: bytes) -> bytes:
-    return data.replace(b'\\"reference\\": 1', b'\\"reference\\": 7', 1)
+    now = b'\\"reference\\": %d' % SCHEMA
+    assert now in data
+    return data.replace(now, b'\\"reference\\": 7', 1)
 
 
 def policy(here: Path, text: str) -> list[str]:
