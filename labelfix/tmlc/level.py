@@ -14,8 +14,8 @@ from labelfix.tmlc.calibrate import NINETY, SMALL, Doubt, joint_rate, log_odds
 WEAK, WEAK_BY_RATE = 0.31, 0.18
 """Heads and neighbours read the same features. Where they differ on more rows than this, and so many more by the share
 of wrong labels, which make them differ too, neither knows the classes well. Measured with none to 40 % wrong: 99 classes
-of 32-pixel photographs .40 to .46, pictures of four styles, each judged by heads that never saw it, .33 to .58, news that
-follow distant rules .47; all other sets below the line (`examples/benchmarks/LOG.md`)."""
+of 32-pixel photographs .40 to .46, pictures of four styles, each judged by heads that never saw it, .33 to .58; all other
+sets with true labels below the line (`examples/benchmarks/LOG.md`)."""
 WEAK_SLACK = 1.4
 """Log-odds by which the rate may be lower still where the model is weak: by so much it was too high on those
 photographs."""
