@@ -17,7 +17,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.tmlc import known_wrong
 from labelfix.tmlc.calibrate import confidently_other
-from labelfix.tmlc.level import Level
+from labelfix.tmlc.level import Level, contradicted
 from labelfix.trajectories import Floats
 
 KNOTS = 256
@@ -43,13 +43,11 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, other)
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
     p = fitted.predict(x)
-    known = known_wrong.compare(
-        lambda rows: corrector.score(state, rows).score,
-        evidence.sample(COMPARED).untrusted(),
-        evidence.mended,
-    )
+    sample = evidence.sample(COMPARED).untrusted()
+    known = known_wrong.compare(lambda rows: corrector.score(state, rows).score, sample, evidence.mended)
     views = (float(other.mean()),) if known is None else (float(other.mean()), known.share)
-    level = Level(views, None if known is None else evidence.audit)
+    audit = None if known is None else evidence.audit
+    level = Level(views, audit, contradicted=contradicted(sample))
     if known is not None and other.any():
         p = (p * level.interval()[1] / views[0]).clip(0.0, 1.0)
     return dataclasses.replace(

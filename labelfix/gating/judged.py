@@ -16,8 +16,8 @@ from labelfix.tmlc.calibrate import Doubt
 
 SEEN: Seen = ((0.5, 0.25), (0.76, 0.5), (1.06, 0.25))
 """Errors that annotators make look less suspicious than posteriors say: so much was seen of a rise in the error rate on
-six sets that no weights had seen, quartile means of simulated annotators' errors with half as many labels drawn at random
-or by similarity (benchmarks: LOG.md)."""
+six sets that no weights had seen, quartile means of simulated annotators' errors with half as many labels drawn at
+random or by similarity (benchmarks: LOG.md)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share
 from labelfix.tmlc.known_wrong import KnownWrong
-from labelfix.tmlc.level import Level
+from labelfix.tmlc.level import Level, contradicted
 from labelfix.tmlc.net import TMLCNet
 from labelfix.trajectories import Floats
 
@@ -59,7 +59,7 @@ class Judgement:
         if known is None or sample.probabilities is None:
             return cls(norms, blend, known, Level(readers_differ=differ))
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-        level = Level(views, evidence.audit, differ)
+        level = Level(views, evidence.audit, differ, contradicted(asked))
         _, rate, _ = level.interval()
         return cls(norms, Blend.fit(withheld, whole, asked, weight, rate), known, level)
 

@@ -9,13 +9,14 @@ from typing import Any, Self
 import numpy as np
 
 from labelfix.audit import Audit
+from labelfix.evidence import EvidenceChunk
 from labelfix.tmlc.calibrate import NINETY, SMALL, Doubt, joint_rate, log_odds
 
 WEAK, WEAK_BY_RATE = 0.31, 0.18
 """Heads and neighbours read the same features. Where they differ on more rows than this, and so many more by the share
-of wrong labels, which make them differ too, neither knows the classes well. Measured with none to 40 % wrong: 99 classes
-of 32-pixel photographs .40 to .46, pictures of four styles, each judged by heads that never saw it, .33 to .58; all other
-sets with true labels below the line (`examples/benchmarks/LOG.md`)."""
+of wrong labels, which make them differ too, neither knows the classes well. With none to 40 % wrong it is .40 to .46 on
+99 classes of 32-pixel photographs, and below the line on all other sets but pictures of four styles, each judged by
+heads that never saw it: .33 to .58 (`examples/benchmarks/LOG.md`)."""
 WEAK_SLACK = 1.4
 """Log-odds by which the rate may be lower still where the model is weak: by so much it was too high on those
 photographs."""
@@ -34,6 +35,8 @@ class Level:
     """Rows that were drawn at random and looked up."""
     readers_differ: float = 0.0
     """Share of rows on which heads and neighbours prefer different classes."""
+    contradicted: float | None = None
+    """Share of labels that even the heads that learnt them contradict in the end; None where that cannot be asked."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -43,6 +46,7 @@ class Level:
             tuple(settings.get("rate_views", ())),
             None if audit is None else Audit(**audit),
             settings.get("readers_differ", 0.0),
+            settings.get("contradicted"),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -51,18 +55,39 @@ class Level:
             "rate_views": self.views,
             "audit": None if self.audit is None else asdict(self.audit),
             "readers_differ": self.readers_differ,
+            "contradicted": self.contradicted,
         }
 
     def is_weak(self, rate: float) -> bool:
-        """Say whether heads and neighbours differ on too many rows for their word to be trusted, at an error rate."""
-        return self.readers_differ > WEAK + WEAK_BY_RATE * rate
+        """Say whether the model knows the classes poorly, at an error rate.
+
+        So it does where heads and neighbours differ on too many rows, unless the heads that saw a row know better: they
+        contradict more labels than are estimated to be wrong.
+        """
+        known = (
+            self.contradicted is not None and len(self.views) == 2 and self.middle >= joint_rate(*self.views)
+        )
+        return self.readers_differ > WEAK + WEAK_BY_RATE * rate and not known
+
+    @property
+    def middle(self) -> float:
+        """The rate that the views agree on.
+
+        Both count rows that are hard for heads that did not see them. Heads that learnt a label contradict it only
+        where the rest of its class says otherwise, and learn some wrong ones by heart. Where they contradict fewer than
+        the views say, the truth lies between: the geometric mean.
+        """
+        joint = joint_rate(*self.views)
+        if self.contradicted is None or self.contradicted >= joint:
+            return joint
+        return float(np.sqrt((joint + SMALL) * (self.contradicted + SMALL)) - SMALL)
 
     def interval(self) -> tuple[float, float, float]:
         """Return low (5 %), middle and high (95 %) of the error rate.
 
         What the views agree on, with their doubt, is the prior of a rate of which the audit has drawn.
         """
-        middle = joint_rate(*self.views)
+        middle = self.middle
         doubt = self._without_audit(middle)
         if self.audit is None:
             low, high = doubt.at(middle, np.array([-NINETY, NINETY]))
@@ -89,3 +114,13 @@ class Level:
     def _without_audit(self, rate: float) -> Doubt:
         found = Doubt.among(rate, self.views)
         return Doubt(found.below + WEAK_SLACK, found.above) if self.is_weak(rate) else found
+
+
+def contradicted(rows: EvidenceChunk) -> float | None:
+    """Return the share of labels that heads contradict in the end that learnt them; None where there are none.
+
+    A whole network learns by heart what heads do not, so that what it contradicts says nothing.
+    """
+    if rows.in_sample is None or rows.two_learners:
+        return None
+    return float((rows.in_sample.margin[:, -1, 0] < 0).mean())

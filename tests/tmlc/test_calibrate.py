@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -85,5 +86,19 @@ def test_a_weak_models_rate_may_be_far_lower_but_not_higher() -> None:
 
 
 def test_a_level_survives_as_settings() -> None:
-    for level in (Level(), Level((0.1, 0.2), Audit(30.0, 3.0), 0.4)):
+    for level in (Level(), Level((0.1, 0.2), Audit(30.0, 3.0), 0.4, 0.05)):
         assert Level.of(json.loads(json.dumps(level.settings()))) == level
+
+
+def test_a_level_far_above_what_heads_contradict_that_learnt_the_labels_lies_between() -> None:
+    rates = [Level((0.2, 0.2), contradicted=share).interval()[1] for share in (None, 0.3, 0.2, 0.1, 0.0)]
+    assert rates[:3] == pytest.approx([0.2] * 3)
+    assert 0.0 < rates[4] < 0.1 < rates[3] < 0.2
+
+
+def test_heads_that_learnt_a_row_may_know_what_blind_ones_do_not() -> None:
+    blind = Level((0.2, 0.2), readers_differ=0.5)
+    assert blind.is_weak(0.2)
+    assert dataclasses.replace(blind, contradicted=0.1).is_weak(0.2)
+    assert not dataclasses.replace(blind, contradicted=0.25).is_weak(0.2)
+    assert not dataclasses.replace(blind, readers_differ=0.3, contradicted=0.1).is_weak(0.2)
