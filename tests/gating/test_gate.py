@@ -36,19 +36,24 @@ def bad(make):
     return make(600, 120, seed=3, prefix="bad")
 
 
+DRAWN = pytest.approx(0.22, abs=0.05)
+"""Rate of a batch with a fifth of its labels drawn at random. People's errors look milder, and the gate allows for it,
+so that it takes a difference in these for up to a third more than it is."""
+
+
 def test_a_batch_as_good_as_the_reference_passes_and_a_worse_one_fails(run, good, bad):
     passed, failed = judge(good, run), judge(bad, run)
     assert (passed.outcome, passed.exit_code) == ("pass", 0)
     assert (failed.outcome, failed.exit_code) == ("fail", 1)
     rate = check(failed, "error_rate_above_reference")
     assert rate.low < 0.15 < rate.high
-    assert failed.rate[0] == pytest.approx(0.2, abs=0.05)
+    assert failed.rate[0] == DRAWN
 
 
 def test_a_batch_may_be_larger_than_the_reference(run, make):
     verdict = judge(make(2000, 400, seed=12, prefix="large"), run)
     assert verdict.outcome == "fail"
-    assert verdict.rate[0] == pytest.approx(0.2, abs=0.05)
+    assert verdict.rate[0] == DRAWN
 
 
 def test_planted_errors_are_the_findings(run, bad):
