@@ -2,11 +2,11 @@
 
     python examples/benchmarks/finetune.py cifar10n.parquet --truth label_clean --label label_worst \
         --noise symmetric:0.2 --noise symmetric:0.4 --noise pair:0.4 --noise boundary:0.4 \
-        --model resnet32:200 --model tf_efficientnet_lite0:10:128 --seeds 3
+        --model resnet32:200 --model tf_efficientnet_lite0:10:128 --seed 0 --seed 1 --seed 2
 
 That is full scale, for a GPU: 30 scans of 50,000 images, of 200 epochs of the papers' ResNet-32 from scratch and of 10
-epochs of the default backbone. On two cores `--rows 10000 --model resnet32:15 --seeds 1` does five noises in
-half an hour; what that printed is in finetune.md.
+epochs of the default backbone. On two cores `--rows 10000 --model resnet32:15` does five noises in half an hour. What
+was printed is in finetune.md.
 
 Every trial is a scan as a user would run it: a manifest with the images and the noisy labels alone, `--mode finetune`.
 The mean-loss, aum, wrong-events and last-epoch scores read the trained model, cleanlab's three scores the out-of-fold
@@ -54,9 +54,9 @@ class Model(NamedTuple):
         epochs, pixels, *_ = [*map(int, numbers), None, None]
         return cls(name, epochs, pixels)
 
-    def recipe(self, seed: int, device: str) -> Recipe:
+    def recipe(self, seed: int, device: str, batch: int) -> Recipe:
         """Return the recipe of its scan."""
-        tuning = FineTuning(model=self.name, epochs=self.epochs)
+        tuning = FineTuning(model=self.name, epochs=self.epochs, batch_size=batch)
         return Recipe(image_size=self.pixels, seed=seed, device=device, mode="finetune", finetune=tuning)
 
 
@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--noise", action="append", default=[], help="FAMILY:RATE to inject")
     parser.add_argument("--model", action="append", required=True, help="NAME[:EPOCHS[:PIXELS]]")
     parser.add_argument("--rows", type=int, help="take so many rows at random")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seed", type=int, action="append", help="default: 0")
+    parser.add_argument("--batch", type=int, default=64, help="images a step")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--runs", type=Path, help="keep the scans here, and continue from what is here")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -89,7 +90,7 @@ def main() -> None:
             str(source), given.truth, given.label, Columns(image=given.image), None, None, False,
             Recipe(device=given.device), given.cache, Silent(),
         )  # fmt: skip
-        for seed in range(given.seeds):
+        for seed in given.seed or [0]:
             labelled = [data.labelled(column, seed) for column in given.label]
             corrupted = [data.corrupted(Noise.parse(noise), seed) for noise in given.noise]
             for model in map(Model.parse, given.model):
@@ -120,10 +121,8 @@ def run(
     ids = pa.array(data.manifest.ids[trial.rows], pa.string())
     pq.write_table(pa.table({"id": ids, "image": images.take(trial.rows), "label": labels}), noisy)
     out = noisy.with_suffix("")
-    findings = scan(
-        str(noisy), model.recipe(trial.seed, given.device), correctors=CORRECTORS, out=out, cache=given.cache,
-        resume=True,
-    )  # fmt: skip
+    recipe = model.recipe(trial.seed, given.device, given.batch)
+    findings = scan(str(noisy), recipe, correctors=CORRECTORS, out=out, cache=given.cache, resume=True)
     truth, _ = data.truth(trial.classes)
     found = {name: findings.column(f"{name}.score").astype(np.float64) for name in CORRECTORS}
     return found | from_trajectories(out), trial.given != truth[trial.rows]

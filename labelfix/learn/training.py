@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from labelfix.errors import UsageError
 from labelfix.learn import augmentation, processes
 from labelfix.learn.classifier import Classifier
 from labelfix.learn.decoding import ahead
+from labelfix.learn.graphs import Graphs, Step
 from labelfix.learn.probe import recorded_steps, schedule_share
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recording import Recording, condense
@@ -108,6 +110,9 @@ class Training:
         self.net: nn.Module = model
         if processes.count() > 1:
             self.model, self.net = _shared(model, classifier.device)
+        self.step: Step = partial(_descend, classifier, self.net, self.choice.clip_norm)
+        if processes.count() == 1 and classifier.device.type == "cuda":
+            self.step = Graphs(model, self.step)
         matrices, vectors = (  # vectors are biases and norms
             [p for p in self.model.parameters() if (p.ndim > 1) == decays] for decays in (True, False)
         )
@@ -174,7 +179,6 @@ class Training:
         seed, batches = int(rng.integers(2**31)), split(rng.permutation(rows), self.choice.batch_size)
         draws = rng if self.choice.augment else None
         device, total = self.classifier.device, len(batches) * self.plan.epochs
-        parameters = list(self.model.parameters())
         lost = torch.zeros((), device=device)
         self.net.train()
         with (
@@ -185,17 +189,11 @@ class Training:
             for step, (part, pixels, wanted) in enumerate(parts, epoch * len(batches) + 1):
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.plan.learning_rate * schedule_share(step, total, self.choice.warm_up)
-                logits = self.classifier.logits(self.net, pixels)
-                loss = functional.cross_entropy(logits, wanted, reduction="sum")
-                # The mean over processes that DDP takes of this is the mean over the batch.
-                (loss * (processes.count() / part.whole)).backward()  # type: ignore[no-untyped-call]  # torch's own
-                if self.choice.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(parameters, self.choice.clip_norm)
+                lost += self.step(pixels, wanted, part.whole)
                 self.optimiser.step()
                 self.optimiser.zero_grad()
                 if self.average is not None:
                     self.average.update(self.model, step)
-                lost += loss.detach()
                 advance(part.whole)
         if not math.isfinite(processes.total(lost)):
             remedy = f"choose a lower one with --finetune-rate, for instance {self.plan.learning_rate / 10:g}"
@@ -256,12 +254,31 @@ class Training:
         """Yield parts with their pixels [b, S, S, 3] and labels [b, K] on the device; a thread works ahead."""
         device = self.classifier.device
 
+        def put(values: NDArray[Any]) -> torch.Tensor:
+            held = torch.from_numpy(np.ascontiguousarray(values))
+            if device.type == "cuda":  # pinned memory is copied beside the computation
+                held = held.pin_memory()
+            return held.to(device, non_blocking=True)
+
         def read(part: _Part) -> tuple[_Part, torch.Tensor, torch.Tensor]:
-            pixels = torch.from_numpy(np.asarray(data.pixels[part.at])).to(device)
-            wanted = torch.from_numpy(data.targets.dense(part.at, data.classes)).to(device)
+            pixels, wanted = put(data.pixels[part.at]), put(data.targets.dense(part.at, data.classes))
             return part, pixels if part.moves is None else augmentation.move(pixels, part.moves), wanted
 
         return ahead(read, parts)
+
+
+def _descend(
+    classifier: Classifier, net: nn.Module, clip_norm: float | None, pixels: torch.Tensor, wanted: torch.Tensor,
+    whole: int,
+) -> torch.Tensor:  # fmt: skip
+    """Leave clipped gradients of the mean over a batch of `whole` images; return the sum of this part's losses."""
+    logits = classifier.logits(net, pixels)
+    loss = functional.cross_entropy(logits, wanted, reduction="sum")
+    # The mean over processes that DDP takes of this is the mean over the batch.
+    (loss * (processes.count() / whole)).backward()  # type: ignore[no-untyped-call]  # torch's own
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(classifier.model.parameters(), clip_norm)
+    return loss.detach()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
