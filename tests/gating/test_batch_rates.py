@@ -56,6 +56,21 @@ def test_rows_known_to_be_right_count_as_right_in_a_difference_made_whole():
     assert own.middle == pytest.approx(0.05, abs=0.02)
 
 
+def test_scores_far_apart_prove_a_bad_batch_however_low_the_level_may_be():
+    # A few rows surer than all others could, alone, make up the lowest level: the rest would then all be right.
+    def rows(suspicious: int) -> np.ndarray:
+        log_odds = np.r_[
+            np.full(2, 8.0), np.linspace(-2.0, 2.0, suspicious), np.full(1998 - suspicious, -9.0)
+        ]
+        return 1 / (1 + np.exp(-log_odds))
+
+    scale = Scale.fit(counted(rows(90)), 0, Doubt(1.1, 1.3))
+    _, above = scale.judge(counted(rows(190)), 0)
+    assert above.above(0.0) > 0.99
+    _, same = scale.judge(counted(rows(92)), 0)
+    assert same.above(0.0) < 0.9
+
+
 def test_the_mean_suspicion_alone_would_shrink_towards_the_reference(scale):
     p = scores(0.5, 2000, 3)
     assert p.mean() < 0.45
