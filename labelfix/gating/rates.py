@@ -25,7 +25,7 @@ from labelfix.tmlc.calibrate import Doubt
 EDGE, BINS = 15.0, 300
 """Log-odds are binned from −EDGE to EDGE."""
 FARTHEST = 2.0
-"""Log-odds that the level is shifted by at most: about as far as the doubt reaches. Where wrong and right labels score
+"""Log-odds that the level is shifted by at most where nothing was looked up: as far as the doubt reaches. Where wrong and right labels score
 far apart, a rate a little lower would ask for a shift by which only the surest rows can be wrong, however many of the
 others a batch has."""
 NODES = 7
@@ -133,10 +133,12 @@ class Scale:
         plain = float((counts * _sigmoid(grid)).sum() / n)
         z = np.linspace(-2.2, 2.2, NODES)
         wanted = doubt.at(plain, z).clip(1e-4, 0.98)
-        shift = _shift_to(grid, counts / n, wanted).clip(-FARTHEST, FARTHEST)
+        shift = _shift_to(grid, counts / n, wanted)
         weight = np.exp(-(z**2) / 2)
         if audited is not None and len(audited.wrong):
             shift = _told(audited, shift, z)
+        else:
+            shift = shift.clip(-FARTHEST, FARTHEST)
         p = _sigmoid(grid[None] + shift[:, None])  # [S, BINS]
         rate = (counts * p).sum(axis=1) / n
         ratio = _ratio(grid, shift, rate)
