@@ -25,9 +25,9 @@ from labelfix.tmlc.calibrate import Doubt
 EDGE, BINS = 15.0, 300
 """Log-odds are binned from −EDGE to EDGE."""
 FARTHEST = 2.0
-"""Log-odds that the level is shifted by at most where nothing was looked up: as far as the doubt reaches. Where wrong and
-right labels score far apart, a rate a little lower would ask for a shift by which only the surest rows can be wrong,
-however many of the others a batch has."""
+"""Log-odds that the level is shifted by at most where nothing was looked up: as far as the doubt reaches. Where wrong
+and right labels score far apart, a rate a little lower would ask for a shift by which only the surest rows can be
+wrong, however many of the others a batch has."""
 NODES = 7
 """Values of the shift that stand for its distribution."""
 POINTS = 64
