@@ -42,10 +42,12 @@ def about(number: float) -> str:
 
 
 def percent(share: float) -> str:
-    """8.0 %, 0.15 %, 0 %."""
+    """8.0 %, 0.15 %, < 0.01 %, 0 %."""
     value = 100 * share
     if value == 0:
         return "0 %"
+    if 0 < value < 0.01:
+        return "< 0.01 %"
     return f"{value:.1f} %" if value >= 1 else f"{value:.2g} %"
 
 

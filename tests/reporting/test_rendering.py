@@ -215,6 +215,14 @@ def test_the_json_document_keeps_to_its_schema(made):
         jsonschema.validate(document | {"rows": "3"}, schema)
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "0 %"), (3e-7, "< 0.01 %"), (0.0015, "0.15 %"), (0.0123, "1.2 %"), (0.8, "80.0 %")],
+)
+def test_shares_are_said_in_percent(share, said):
+    assert words.percent(share) == said
+
+
 def test_a_sparkline_rises_with_the_probability_and_has_as_many_cells_as_asked_for():
     assert words.sparkline([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]) == "▁▂▄▅▇█"
     assert len(words.sparkline([0.1] * 10)) == 6
