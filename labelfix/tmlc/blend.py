@@ -12,8 +12,8 @@ Where a fine-tuned model gives the in-sample block and heads on frozen features 
 asked: a model from scratch on few images knows less than the heads; of images that the backbone does not know, more. In
 reading and margin each counts the more, the fewer of the given labels it contradicts.
 
-Measured: examples/benchmarks/LOG.md. The spread of the net's log-odds is kept. Their level, which transfers badly, is
-set so that the probabilities have a given mean.
+Measured: examples/benchmarks/LOG.md. The spread of the net's log-odds is kept, unless scores fall into two heaps: then
+it says too little. Their level, which transfers badly, is set so that the probabilities have a given mean.
 """
 
 from __future__ import annotations
@@ -95,15 +95,16 @@ class Blend:
     @classmethod
     def fit(
         cls, withheld: Floats, whole: Floats | None, rows: EvidenceChunk, weight: float = 0.0,
-        rate: float | None = None,
+        rate: float | None = None, sharper: float = 1.0,
     ) -> Blend:  # fmt: skip
         """Fit on training rows: the net's log-odds [n] without and with the in-sample block, and their evidence.
 
         `weight` is that of the whole reading, as `weight_of_whole` gives it. `rate` is the mean probability wanted, and
-        says how many labels are wrong; None: the net's own, and not few.
+        says how many labels are wrong; None: the net's own, and not few. Log-odds spread `sharper` times as far as the
+        net's.
         """
         terms = _terms(withheld, whole, rows)
-        spread = max(float(terms[0].std()), 1e-6)
+        spread = sharper * max(float(terms[0].std()), 1e-6)
         last = 0.0 if rate is None else LAST * (1.0 - weight) * max(0.0, 1.0 - rate / FEW)
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}

@@ -18,6 +18,7 @@ from labelfix.tmlc.calibrate import confident_share
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.level import Level, contradicted
 from labelfix.tmlc.net import TMLCNet
+from labelfix.tmlc.parting import part
 from labelfix.trajectories import Floats
 
 SAMPLE = 20_000
@@ -58,10 +59,19 @@ class Judgement:
         differ = _readers_differ(some)
         if known is None or sample.probabilities is None:
             return cls(norms, blend, known, Level(readers_differ=differ))
+        gap = part(blend(withheld, None, asked.as_unseen()))
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-        level = Level(views, evidence.audit, differ, contradicted(asked))
+        learnt = contradicted(asked)
+        level = Level(
+            tuple(map(gap.moved, views)),
+            evidence.audit,
+            differ,
+            None if learnt is None else gap.moved(learnt),
+        )
         _, rate, _ = level.interval()
-        return cls(norms, Blend.fit(withheld, whole, asked, weight, rate), known, level)
+        return cls(
+            norms, Blend.fit(withheld, whole, asked, weight, rate, sharper=1.0 + gap.depth), known, level
+        )
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""

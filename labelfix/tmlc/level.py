@@ -30,7 +30,8 @@ class Level:
 
     views: tuple[float, ...] = ()
     """Estimates of the error rate without truth: the share of rows that are confidently of another class, and of those
-    that look like labels known to be wrong; fewer where they cannot be made."""
+    that look like labels known to be wrong, both moved towards the share above a gap between scores (`parting`); fewer
+    where they cannot be made."""
     audit: Audit | None = None
     """Rows that were drawn at random and looked up."""
     readers_differ: float = 0.0
