@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,9 @@ def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], header: dict[str, A
     """Write arrays and a header of JSON values to a temporary name and rename it."""
     from safetensors.numpy import save
 
-    # One key of metadata: safetensors shuffles several.
-    text = {"labelfix": json.dumps(header | {"schema": SCHEMA}, sort_keys=True)}
     held = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    # One key of metadata: safetensors shuffles several.
+    text = {"labelfix": json.dumps(header | {"schema": SCHEMA, "digest": _digest(held)}, sort_keys=True)}
     with writing(path) as temporary:
         temporary.write_bytes(save(held, metadata=text))
 
@@ -42,10 +43,24 @@ def load_arrays(
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})["labelfix"])
             arrays = {name: file.get_tensor(name) for name in names or file.keys()}
-    except (KeyError, OSError, SafetensorError, ValueError) as error:
+        newer = header["schema"] > SCHEMA
+        digest = header.pop("digest", None)
+    except (AttributeError, KeyError, OSError, SafetensorError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the saved {what} cannot be read ({error}); {remedy}") from error
-    if header["schema"] > SCHEMA:
+    if newer:
         raise InputError(
             f"{path}: the saved {what} are of a newer labelfix (schema {header['schema']}); upgrade it"
         )
+    if not names and digest is not None and digest != _digest(arrays):
+        raise InputError(f"{path}: the saved {what} are damaged: they are not what was written; {remedy}")
     return arrays, header
+
+
+def _digest(arrays: dict[str, NDArray[Any]]) -> str:
+    """Return a hash of names, types, shapes and bytes."""
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return total.hexdigest()

@@ -6,6 +6,8 @@ reference + batch → features → the reference's heads and neighbours → its 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -82,7 +84,8 @@ def gate(
     if setting.audited is not None and reference is None:
         raise UsageError("--audited tells the truth of rows of a reference; name one with --reference")
     if scanned:
-        judged = as_judged(Path(str(source)), policy)
+        with _whole(Path(str(source)), "scan again"):
+            judged = as_judged(Path(str(source)), policy)
     elif reference is None:
         judged = _alone(source, policy, setting, progress)
     else:
@@ -95,6 +98,24 @@ def gate(
         known = known.updated(findings_of(judged, policy.suspicion), date.today())  # noqa: DTZ011 (the user's day)
         known.write()
     return judge(judged, policy, known)
+
+
+@contextmanager
+def _whole(path: Path, remedy: str) -> Iterator[None]:
+    """Raise InputError for whatever is missing or strange in what was saved."""
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: is damaged, or of another version ({what}); {remedy}") from error
 
 
 def _baseline(path: str | Path | None, update: bool) -> Baseline | None:
@@ -117,12 +138,17 @@ def _read(source: Manifest | str | Path, columns: Columns, classes: int) -> Mani
 
 def _alone(source: Manifest | str | Path, policy: Policy, setting: Setting, progress: Progress) -> Judged:
     """Cross-validate a batch within itself: a scan of which only the findings are kept."""
-    manifest = _read(source, setting.columns, 2)
+    manifest = _read(source, setting.columns, 1)
     name = manifest.source or "the batch"
     if len(manifest) < policy.min_rows_alone:
         raise InconclusiveError(
             f"{name}: without a reference the policy wants {policy.min_rows_alone} rows (min_rows_alone), and these "
             f"are {len(manifest)}; name a run directory with --reference"
+        )
+    if len(manifest.classes) < 2:
+        raise InputError(
+            f"{name}: all rows are labelled {manifest.classes[0]!r}, so that there is nothing to tell apart; "
+            "name a run directory with --reference"
         )
     from labelfix.learn.recipe import Recipe
     from labelfix.pipeline import scan
@@ -147,7 +173,8 @@ def _by_reference(
     """Score a batch by what a reference keeps: nothing is trained, and nothing normalised by the batch."""
     from labelfix.reference import Reference
 
-    reference = Reference.load(path)
+    with _whole(path, "scan again, or export it again"):
+        reference = Reference.load(path)
     manifest = _read(source, setting.columns, 1)
     columns = _columns(manifest, policy)
     audited = None if setting.audited is None else _audited(setting.audited, reference)
@@ -158,16 +185,12 @@ def _by_reference(
     from labelfix.learn.cache import default_cache
 
     batch = meeting.renumbered(manifest, reference.classes)
-    recipe = meeting.recipe_of(reference, setting.device, setting.workers)
+    with _whole(path, "scan again, or export it again"):
+        recipe = meeting.recipe_of(reference, setting.device, setting.workers)
     brought = setting.features, setting.pred_probs
     view = meeting.view_of(batch, reference, *brought, recipe, setting.cache or default_cache(), progress)
     rows, facts = meeting.select(batch, view, len(reference.classes))
     evidence, met = meeting.evidence_of(batch, view, reference, rows, facts)
-    if not len(evidence):
-        why = facts.reason[0]
-        raise InconclusiveError(
-            f"{manifest.source}: none of {len(batch)} rows can be judged; the first: {why}"
-        )
     found = meeting.score_batch(batch, evidence, facts, reference, recipe, progress)
     usual = reference.behaviour
     asked = usual.suspicion[~usual.trusted]

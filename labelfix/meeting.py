@@ -65,9 +65,9 @@ def view_of(
     view = look(known, brought, recipe, cache, progress, {})
     now = {} if view.backbone is None else json.loads(json.dumps(asdict(view.backbone)))
     if now and now != (then := about["backbone"] or {}):
-        name = next(key for key in now if now[key] != then.get(key))
+        name = next(key for key in {**now, **then} if now.get(key) != then.get(key))
         raise UsageError(
-            f"{reference.source}: was made with another backbone ({name} is {then.get(name)}, here it is {now[name]}); "
+            f"{reference.source}: was made with another backbone ({name} is {then.get(name)}, here {now.get(name)}); "
             f"scan again with this version, or install the one it was made with"
         )
     return view

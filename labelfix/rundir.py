@@ -28,8 +28,12 @@ class OutputError(LabelfixError):
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it onto `path` when all is written and on disk.
 
-    Raises OutputError when the disk is full or not writable; nothing half-written is left.
+    Of a link, what it points to is replaced. Raises OutputError when the disk is full or not writable, and where
+    something other than a file is in the way; nothing half-written is left.
     """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is no file that could be replaced; choose another place")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -50,7 +54,9 @@ def output_error(path: Path, error: OSError) -> OutputError:
         free = "free some space there, or choose another place with -o or --cache, then --resume"
         return OutputError(f"{path}: cannot be written, the disk is full; {free}")
     why = error.strerror or error
-    return OutputError(f"{path}: cannot be written ({why}); choose another place with -o or --cache")
+    return OutputError(
+        f"{path}: cannot be written ({why}); choose another place, for a scan with -o or --cache"
+    )
 
 
 @dataclass(frozen=True)
@@ -166,16 +172,28 @@ class RunDir:
         # A run killed before its run.json was renamed leaves these.
         return all(p.name == "state" or p.name.endswith(".tmp") for p in self.path.iterdir())
 
+    def keeps(self, file: Path) -> bool:
+        """Say whether a file is one of this run's own."""
+        if not self.path.is_dir() or not file.is_relative_to(self.path):
+            return False
+        first = file.relative_to(self.path).parts[0]
+        return first in {"state", "recorded", "finetune"} or first in {
+            one.name for one in (
+                self.run_json, self.manifest, self.findings, self.trajectories, self.heads, self.neighbours, self.unseen
+            )
+        }  # fmt: skip
+
     def read(self) -> dict[str, Any]:
         """Return run.json; raises InputError."""
         try:
             found: dict[str, Any] = json.loads(self.run_json.read_text())
+            newer = found.get("schema", 0) > SCHEMA
         except FileNotFoundError as error:
             raise InputError(f"{self.path}: no labelfix run there (run.json is missing)") from error
-        except (OSError, ValueError) as error:
+        except (AttributeError, OSError, TypeError, ValueError) as error:
             remedy = "delete the directory and scan again"
             raise InputError(f"{self.run_json}: damaged ({error}); {remedy}") from error
-        if found.get("schema", 0) > SCHEMA:
+        if newer:
             raise NewerError(f"{self.run_json}: written by a newer labelfix; upgrade labelfix")
         return found
 

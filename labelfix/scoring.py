@@ -95,6 +95,10 @@ def score(
         for name, loss in _losses(chunk, suggested).items():
             losses.setdefault(name, []).append(loss)
         seen(chunk)
+    if not rows:
+        none, listed = np.zeros(0, np.float32), np.zeros((0, 1), np.float32)
+        empty = {name: Correction(name, none, listed.astype(np.int32), listed, none) for name in correctors}
+        return Scored(none.astype(np.int64), empty, none, none)
     return Scored(
         np.concatenate(rows),
         {name: Correction.concatenate(found) for name, found in parts.items()},

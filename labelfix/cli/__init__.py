@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 the gate failed, 2 bad usage or configuration, 3 input tha
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -13,6 +14,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -82,7 +84,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with cli.make_context("labelfix", list(arguments)) as context:
             code = cli.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -148,5 +151,10 @@ def main() -> NoReturn:
     # again, and once more at the exit, takes 1.3 seconds.
     gc.set_threshold(100_000, 50, 1000)
     code = run(sys.argv[1:])
-    gc.freeze()
-    sys.exit(code)
+    # All that is to be done at an exit is done here. The rest is skipped: it looks through all objects once more, and a
+    # thread that a library has left behind, as Arrow does while it reads CSV, would turn the code into that of a crash.
+    atexit._run_exitfuncs()  # noqa: SLF001 (no public name)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)

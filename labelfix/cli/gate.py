@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labelfix.cli.live import progress_on_stderr
-from labelfix.errors import UsageError
+from labelfix.errors import InconclusiveError, UsageError
 
 if TYPE_CHECKING:
     from labelfix.gating.verdict import Verdict
@@ -81,9 +81,11 @@ def gate(
 
     limits = Policy.read(policy or POLICY) if policy is not None or POLICY.exists() else Policy()
     files = _files(given, github_summary)
-    _check_places(
-        [*(path for path, _ in files), *filter(None, (findings, baseline if update_baseline else None))]
-    )
+    outputs = [*(path for path, _ in files), *filter(None, (findings, baseline if update_baseline else None))]
+    if given["sarif"] is not None:
+        outputs.append(_sidecar(given["sarif"]))
+    read = (batch, reference, policy or POLICY, None if update_baseline else baseline, given["audited"])
+    _check_places(outputs, [Path(str(one)) for one in (*read, given["features"], given["pred_probs"]) if one])
     from labelfix.gatekeeping import Setting
     from labelfix.gatekeeping import gate as run_gate
     from labelfix.readers.interface import Columns
@@ -94,10 +96,16 @@ def gate(
         **{role: given[f"{role}_col"] for role in roles}, root=given["images"], with_images=not brings
     )
     rest = {name: given[name] for name in ("features", "pred_probs", "audited", "cache", "device", "workers")}
-    verdict = run_gate(
-        batch, reference, limits, baseline=baseline, update_baseline=update_baseline,
-        setting=Setting(columns, **rest), findings=findings, progress=progress_on_stderr(quiet),
-    )  # fmt: skip
+    try:
+        verdict = run_gate(
+            batch, reference, limits, baseline=baseline, update_baseline=update_baseline,
+            setting=Setting(columns, **rest), findings=findings, progress=progress_on_stderr(quiet),
+        )  # fmt: skip
+    except InconclusiveError as error:
+        if not exit_zero:
+            raise
+        click.echo(f"inconclusive: {error}", err=True)
+        return 0
     for path, render in files:
         _write(path, render(verdict))
     if given["sarif"] is not None and not verdict.lines:
@@ -113,7 +121,7 @@ def gate(
 
 def _files(given: dict[str, Any], github_summary: bool) -> list[tuple[Path, Callable[[Verdict], str]]]:
     """Return the files to write and what renders each."""
-    if github_summary and "GITHUB_STEP_SUMMARY" not in os.environ:
+    if github_summary and not os.environ.get("GITHUB_STEP_SUMMARY"):
         raise UsageError(
             "--github-summary works inside GitHub Actions only, where GITHUB_STEP_SUMMARY names a file"
         )
@@ -147,12 +155,20 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(f"{path.name}.rows.jsonl")
 
 
-def _check_places(paths: list[Path]) -> None:
-    """Raise UsageError for what could not be written after minutes of work."""
+def _check_places(paths: list[Path], read: list[Path]) -> None:
+    """Raise UsageError for what could not be written after minutes of work, or would replace what is `read`."""
+    from labelfix.rundir import RunDir
+
+    inputs = {one.resolve() for one in read}
     for path in paths:
-        if not path.absolute().parent.is_dir():
+        place = path.resolve()
+        if not path.name or not place.parent.is_dir():
             raise UsageError(f"{path}: its directory does not exist; make it first, or choose another file")
-    if len({path.absolute() for path in paths}) < len(paths):
+        if place.exists() and not place.is_file():
+            raise UsageError(f"{path}: is no file; choose another name, or print with --format")
+        if place in inputs or any(RunDir(one).keeps(place) for one in inputs):
+            raise UsageError(f"{path}: is read by this very command; choose another file to write")
+    if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError("two outputs have the same name; choose another for one of them")
 
 

@@ -96,12 +96,14 @@ class Baseline:
             raise InputError(f"{path}: the baseline cannot be read ({error})") from error
         except ValueError as error:
             raise UsageError(
-                f"{path}: is no JSON ({error}); mend it, or make it anew with --update-baseline"
+                f"{path}: is no JSON ({error}); mend it, or delete it and make it anew with --update-baseline"
             ) from error
         if not isinstance(found, dict) or "labelfix_baseline" not in found:
             raise UsageError(f"{path}: is no baseline of labelfix; make one with --update-baseline")
-        if found["labelfix_baseline"] != SCHEMA:
-            raise UsageError(f"{path}: was written by a newer labelfix; upgrade labelfix")
+        if (schema := found["labelfix_baseline"]) is True or schema != SCHEMA:
+            raise UsageError(
+                f"{path}: is a baseline of another labelfix ({schema!r}, this one reads {SCHEMA})"
+            )
         for key in found:
             if key not in (known := ("labelfix_baseline", "findings", "waivers")):
                 raise UsageError(f"{path}: unknown key {key!r}; {nearest(key, known)}")

@@ -128,7 +128,15 @@ def compare(
     now = {Fingerprint.of(one) for one in found}
     gone = [one for one in baseline.findings if one not in now]
     fixed = sum(one.id in present for one in gone)
-    late = [w.fingerprint.id for w in baseline.waivers if w.until < today and w.fingerprint.id in present]
+    here = zip(judged.names, judged.labels, range(len(judged)), strict=True)
+    rows = {(str(name), label): row for name, label, row in here} if baseline.waivers else {}
+    late = [
+        one.id
+        for one in (w.fingerprint for w in baseline.waivers if w.until < today)
+        if one not in held
+        and (row := rows.get((one.id, one.label))) is not None
+        and content_of(judged, row) == one.content
+    ]
     count = {state: sum(one.state == state for one in told) for state in ("new", "unchanged", "waived")}
     comparison = Comparison(
         baseline.path, **count, fixed=fixed, absent=len(gone) - fixed, expired=tuple(sorted(late))

@@ -129,7 +129,7 @@ class Policy(Limits):
     def read(cls, path: Path) -> Self:
         """Read labelfix.toml; raises UsageError that names the file, the key and the remedy."""
         try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
+            found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise UsageError(f"{path}: there is no such policy; write one, or leave --policy out") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

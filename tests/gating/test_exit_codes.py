@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from labelfix.cli import run as labelfix
@@ -54,6 +55,24 @@ def schema_of_tomorrow(data: bytes) -> bytes:
     return data.replace(now, b'\\"reference\\": 7', 1)
 
 
+def half_of_zeros(data: bytes) -> bytes:
+    half = len(data) // 2
+    return data[:half] + bytes(len(data) - half)
+
+
+def lacking(case, name: str) -> Path:
+    """Return a copy of a run without one of its files."""
+    (shutil.copytree(case.run, case.here / "lacking") / name).unlink()
+    return case.here / "lacking"
+
+
+def short(case) -> Path:
+    """Return a copy of a run with the first rows of its findings only."""
+    found = shutil.copytree(case.run, case.here / "short") / "findings.parquet"
+    pq.write_table(pq.read_table(found).slice(0, 10), found)
+    return found.parent
+
+
 def policy(here: Path, text: str) -> list[str]:
     (here / "p.toml").write_text(text, encoding="utf-8")
     return ["--policy", str(here / "p.toml")]
@@ -84,8 +103,21 @@ CASES = {
     "an empty file, to try it out": (
         lambda c: [*edited(c.batch, c.here, lambda _: []), "--reference", c.run, "--exit-zero"], INPUT, "empty"),
     "no row of a known class": (
-        lambda c: [*edited(c.batch, c.here, lambda lines: [lines[0], "a,zebra"]), "--reference", c.run], INCONCLUSIVE,
-        "none of 1 rows"),
+        lambda c: [*edited(c.batch, c.here, lambda lines: [lines[0], "a,zebra"]), "--reference", c.run], FAIL, ""),
+    "a small batch on its own, to try it out": (
+        lambda c: [*edited(c.batch, c.here, lambda lines: lines[:60]), "--exit-zero"], 0, "min_rows_alone"),
+    "one class on its own": (
+        lambda c: edited(c.batch, c.here, lambda lines: [lines[0], *(f"{i},shirt" for i in range(300))]), INPUT,
+        "nothing to tell apart"),
+    "an output over the batch": (
+        lambda c: [*c.good, "--reference", c.run, "--json", c.good[0]], USAGE, "read by this very command"),
+    "an output over the reference": (
+        lambda c: [*c.good, "--reference", c.run, "--json", c.run / "run.json"], USAGE, "read by this very command"),
+    "an output over the other's rows": (
+        lambda c: [*c.good, "--reference", c.run, "--sarif", "s", "--json", "s.rows.jsonl"], USAGE, "same name"),
+    "an output over a device": (lambda c: [*c.good, "--reference", c.run, "--json", "/dev/null"], USAGE, "is no file"),
+    "a run without its manifest": (lambda c: [lacking(c, "manifest.parquet")], INPUT, "damaged"),
+    "a run whose findings lack rows": (lambda c: [short(c)], INPUT, "damaged"),
     "no batch": (lambda c: ["nowhere.csv", "--reference", c.run], INPUT, "nowhere.csv"),
     "no reference": (lambda c: [*c.good, "--reference", "nowhere"], INPUT, "no such reference"),
     "a directory that is no run": (lambda c: [*c.good, "--reference", c.here], INPUT, "no labelfix run"),
@@ -95,6 +127,8 @@ CASES = {
     "a reference full of zeros": (
         lambda c: [*c.good, "--reference", damaged(c.file, c.here, lambda data: bytes(len(data)))], INPUT,
         "cannot be read"),
+    "a reference half of zeros": (
+        lambda c: [*c.good, "--reference", damaged(c.file, c.here, half_of_zeros)], INPUT, "not what was written"),
     "a reference of another version": (
         lambda c: [*c.good, "--reference", damaged(c.file, c.here, schema_of_tomorrow)], INPUT, "another labelfix"),
     "a file of heads": (lambda c: [*c.good, "--reference", c.run / "heads.safetensors"], INPUT, "no reference"),
