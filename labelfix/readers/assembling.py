@@ -38,7 +38,7 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
     ids = (
         given_ids(rows, roles["id"], annotators)
         if "id" in roles
-        else _made_ids(images, len(rows), annotators)
+        else _made_ids(images, len(rows), annotators, remarks)
     )
     return Manifest(
         ids=ids,
@@ -100,12 +100,15 @@ def _with_paths(rows: Rows, name: str) -> Rows:
     return Rows(rows.root, rows.files, rows.starts, schema, load)
 
 
-def _made_ids(images: Images | None, count: int, annotators: Texts | None) -> Texts:
+def _made_ids(images: Images | None, count: int, annotators: Texts | None, notes: list[str]) -> Texts:
     """Return the images' names if they tell the rows apart, else row numbers."""
     if isinstance(images, FileImages):
         names = filled(images.names)
         if not (names == "").any() and first_repeated(names, annotators) is None:
             return names
+        notes.append(
+            "ids: image names are missing or occur twice, so that rows are known by their number; name an --id-col"
+        )
     if isinstance(images, EmbeddedImages):
         return _embedded_names(images)
     return np.array([str(row) for row in range(count)], object)

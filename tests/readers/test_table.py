@@ -226,7 +226,9 @@ def test_with_annotators_a_row_is_one_answer(tmp_path: Path) -> None:
 
 def test_without_ids_and_unique_images_the_row_number_is_the_id(folder: Folder) -> None:
     root = folder("1.png")
-    assert labelfix.read(write(root / "m.csv", "image,label\n1.png,a\n1.png,b\n")).ids.tolist() == ["0", "1"]
+    manifest = labelfix.read(write(root / "m.csv", "image,label\n1.png,a\n1.png,b\n"))
+    assert manifest.ids.tolist() == ["0", "1"]
+    assert any("occur twice" in note for note in manifest.notes)
 
 
 def test_missing_files_and_blank_paths_stay_rows_with_a_reason(folder: Folder) -> None:
