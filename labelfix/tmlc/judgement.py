@@ -62,12 +62,8 @@ class Judgement:
         gap = part(blend(withheld, None, asked.as_unseen()))
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
         learnt = contradicted(asked)
-        level = Level(
-            tuple(map(gap.moved, views)),
-            evidence.audit,
-            differ,
-            None if learnt is None else gap.moved(learnt),
-        )
+        learnt = None if learnt is None else gap.moved(learnt)
+        level = Level(tuple(map(gap.moved, views)), evidence.audit, differ, learnt, gap.depth)
         _, rate, _ = level.interval()
         return cls(
             norms, Blend.fit(withheld, whole, asked, weight, rate, sharper=1.0 + gap.depth), known, level
