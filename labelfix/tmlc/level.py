@@ -66,7 +66,7 @@ class Level:
     def is_weak(self, rate: float) -> bool:
         """Say whether the model knows the classes poorly, at an error rate.
 
-        So it does where heads and neighbours differ on too many rows, unless scores part all the same, or the heads that
+        So it does where heads and neighbours differ on too many rows, unless scores part all the same, or heads that
         saw a row know better: they contradict more labels than are estimated to be wrong.
         """
         known = (
