@@ -63,7 +63,7 @@ class Judgement:
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
         learnt = contradicted(asked)
         learnt = None if learnt is None else gap.moved(learnt)
-        level = Level(tuple(map(gap.moved, views)), evidence.audit, differ, learnt, gap.depth)
+        level = Level(tuple(map(gap.moved, views)), evidence.audit, differ, learnt)
         _, rate, _ = level.interval()
         return cls(
             norms, Blend.fit(withheld, whole, asked, weight, rate, sharper=1.0 + gap.depth), known, level

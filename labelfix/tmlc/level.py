@@ -38,8 +38,6 @@ class Level:
     """Share of rows on which heads and neighbours prefer different classes."""
     contradicted: float | None = None
     """Share of labels that even the heads that learnt them contradict in the end; None where that cannot be asked."""
-    parted: float = 0.0
-    """How deep a gap there is between scores, 0 … 1 (`parting`): where there is one, the model knows the classes."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -50,7 +48,6 @@ class Level:
             None if audit is None else Audit(**audit),
             settings.get("readers_differ", 0.0),
             settings.get("contradicted"),
-            settings.get("parted", 0.0),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -60,19 +57,17 @@ class Level:
             "audit": None if self.audit is None else asdict(self.audit),
             "readers_differ": self.readers_differ,
             "contradicted": self.contradicted,
-            "parted": self.parted,
         }
 
     def is_weak(self, rate: float) -> bool:
         """Say whether the model knows the classes poorly, at an error rate.
 
-        So it does where heads and neighbours differ on too many rows, unless scores part all the same, or heads that
-        saw a row know better: they contradict more labels than are estimated to be wrong.
+        So it does where heads and neighbours differ on too many rows, unless the heads that saw a row know better: they
+        contradict more labels than the views say are wrong. What makes readers differ is counted by the views, too.
         """
-        known = (
-            self.contradicted is not None and len(self.views) == 2 and self.middle >= joint_rate(*self.views)
-        )
-        return self.readers_differ * (1.0 - self.parted) > WEAK + WEAK_BY_RATE * rate and not known
+        joint = joint_rate(*self.views) if len(self.views) == 2 else rate
+        known = self.contradicted is not None and len(self.views) == 2 and self.middle >= joint
+        return self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not known
 
     @property
     def middle(self) -> float:
