@@ -77,7 +77,7 @@ class Tab:
         target.unlink(missing_ok=True)
         self.one("#download").click()
         for _ in range(100):
-            if target.exists():
+            if target.exists() and target.stat().st_size:  # an empty one holds the name until all is there
                 break
             time.sleep(0.05)
         with target.open(newline="", encoding="utf-8") as file:
