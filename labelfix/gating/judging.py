@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date
 
@@ -103,13 +104,19 @@ def content_of(judged: Judged, row: int) -> str:
 
 def confirmed(judged: Judged, baseline: Baseline, today: date) -> NDArray[np.bool_]:
     """Say of each row [N] whether a waiver that holds confirms its label."""
-    held, out = baseline.waived(today), np.zeros(len(judged), bool)
+    out = np.zeros(len(judged), bool)
+    for _, row in _present(judged, baseline.waived(today)):
+        out[row] = True
+    return out
+
+
+def _present(judged: Judged, named: Iterable[Fingerprint]) -> Iterator[tuple[Fingerprint, int]]:
+    """Yield those of the fingerprints that a row has, and the row."""
     at = {str(name): row for row, name in enumerate(judged.names)}
-    for one in held:
+    for one in named:
         row = at.get(one.id)
         if row is not None and judged.labels[row] == one.label and content_of(judged, row) == one.content:
-            out[row] = True
-    return out
+            yield one, row
 
 
 def compare(
@@ -128,15 +135,8 @@ def compare(
     now = {Fingerprint.of(one) for one in found}
     gone = [one for one in baseline.findings if one not in now]
     fixed = sum(one.id in present for one in gone)
-    here = zip(judged.names, judged.labels, range(len(judged)), strict=True)
-    rows = {(str(name), label): row for name, label, row in here} if baseline.waivers else {}
-    late = [
-        one.id
-        for one in (w.fingerprint for w in baseline.waivers if w.until < today)
-        if one not in held
-        and (row := rows.get((one.id, one.label))) is not None
-        and content_of(judged, row) == one.content
-    ]
+    over = (w.fingerprint for w in baseline.waivers if w.until < today and w.fingerprint not in held)
+    late = [one.id for one, _ in _present(judged, over)]
     count = {state: sum(one.state == state for one in told) for state in ("new", "unchanged", "waived")}
     comparison = Comparison(
         baseline.path, **count, fixed=fixed, absent=len(gone) - fixed, expired=tuple(sorted(late))
