@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.audit import Audit
+from labelfix.answers import Told
 from labelfix.trajectories import Floats, Ints, Trajectories, belief
 
 MAX_CANDIDATES = 12
@@ -169,13 +169,8 @@ class Evidence(Protocol):
         ...
 
     @property
-    def audit(self) -> Audit | None:
-        """What looking at randomly drawn rows told of the untrusted ones; None where nobody did."""
-        ...
-
-    @property
-    def mended(self) -> float:
-        """Errors that were found in rows chosen as the most suspicious, for each untrusted row left."""
+    def told(self) -> Told:
+        """What annotators said before of the untrusted rows."""
         ...
 
     @property
@@ -192,6 +187,11 @@ class Evidence(Protocol):
 
     def chunks(self) -> Iterator[EvidenceChunk]:
         """Yield all rows in a fixed order and fixed chunk boundaries."""
+        ...
+
+    def answered(self) -> tuple[EvidenceChunk, NDArray[np.bool_]] | None:
+        """Return evidence of m rows that annotators answered, had they still the label that was asked about, as unseen
+        rows show it, and which [m] of these labels were wrong; None without any."""
         ...
 
     def sample(self, rows: int) -> EvidenceChunk:

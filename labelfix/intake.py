@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.audit import Audit
+from labelfix.answers import Told
 from labelfix.errors import InconclusiveError, InputError, UsageError
 from labelfix.learn import probe
 from labelfix.learn.backbone import Identity, choose_device
@@ -168,25 +168,23 @@ def select(manifest: Manifest, view: View) -> tuple[NDArray[np.intp], RowFacts]:
 
 def answers_of(
     manifest: Manifest, rows: NDArray[np.intp], progress: Progress
-) -> tuple[Audit | None, float, tuple[str, ...]]:
-    """Return what earlier answers say of the error rate of these rows, trusted ones aside.
-
-    An audit, errors mended for each row left, and what was noted.
-    """
+) -> tuple[Told, tuple[str, ...]]:
+    """Return what earlier answers say of these rows, trusted ones aside, and what was noted."""
     if manifest.rounds is None:
-        return None, 0.0, ()
+        return Told(), ()
     left = len(rows) - (0 if manifest.trusted is None else int(manifest.trusted[rows].sum()))
-    mended = manifest.rounds.mended(left)
-    if not (manifest.rounds.stands_for > 0).any():
-        return None, mended, ()
-    audit = manifest.rounds.about(left)
-    if audit is None:
-        note = "answers to rows drawn at random are about other rows than most that are left, and do not count in "
-    else:
-        note = "answers to rows drawn at random count in "
-    note += "the estimated error rate"
-    progress.note(note)
-    return audit, mended, (note,)
+    here = np.isin(np.arange(len(manifest)), rows)
+    verdicts = manifest.rounds.verdicts(np.where(here, manifest.labels, np.int32(-1)))
+    audit, notes = None, []
+    if verdicts is not None:
+        notes.append(f"tmlc learns from {len(verdicts.rows):,} answers which labels to doubt")
+    if (manifest.rounds.stands_for > 0).any():
+        audit = manifest.rounds.about(left)
+        about = "" if audit is not None else "are about other rows than most that are left, and do not "
+        notes.append(f"answers to rows drawn at random {about}count in the estimated error rate")
+    for note in notes:
+        progress.note(note)
+    return Told(audit, manifest.rounds.mended(left), verdicts), tuple(notes)
 
 
 def name_rows(manifest: Manifest, view: View, rows: NDArray[np.intp]) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.audit import Rounds
+from labelfix.answers import Rounds
 from labelfix.rundir import writing
 
 
@@ -72,7 +72,7 @@ class Manifest:
         for column in (self.ids, self.groups, self.trusted, self.annotators, self.image_names):
             digest.update(b"\x01" if column is None else "\x00".join(map(str, column)).encode() + b"\x02")
         if self.rounds is not None:
-            for numbers in (self.rounds.number, self.rounds.stands_for, self.rounds.wrong):
+            for numbers in vars(self.rounds).values():
                 digest.update(numbers.tobytes())
         return digest.hexdigest()
 

@@ -243,13 +243,13 @@ def _gather(
     noted on the way, such as why the mode was chosen.
     """
     labels, K = manifest.labels[rows], len(manifest.classes)
-    audit, mended, notes = answers_of(manifest, rows, progress)
+    told, notes = answers_of(manifest, rows, progress)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
     named = name_rows(manifest, view, rows)
     if view.features is None:
         recipe = replace(recipe, mode="probe")
         return (
-            Replay(rows, labels, K, named, given=view.given, trusted=trusted, audit=audit, mended=mended),
+            Replay(rows, labels, K, named, given=view.given, trusted=trusted, told=told),
             recipe,
             notes,
         )
@@ -302,7 +302,7 @@ def _gather(
             models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
     heads = heads or train_heads() if recipe.trains_heads else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
-    return Replay(*evidence, seen, unseen, models, audit, mended), recipe, notes
+    return Replay(*evidence, seen, unseen, models, told), recipe, notes
 
 
 def _weakness(

@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--test", required=True, help="FILE:COLUMN of held-out images and their labels")
     parser.add_argument("--moved", help="FILE:COLUMN of another set, of which a fifth is held out")
     parser.add_argument("--noise", action="append", required=True, help="FAMILY:RATE to inject")
-    parser.add_argument("--rows", type=int, help="take so many rows at random")
+    parser.add_argument("--rows", type=int, help="take so many rows of each set at random")
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, action="append", help="default: 0")
@@ -129,7 +129,9 @@ def main() -> None:
                 first = made(given.manifest, noise, seed, given.rows, place, given.test)
                 judge(first, None, seed, given)
                 if given.moved:
-                    judge(made(given.moved, noise, seed, None, place, None), first.run(PAPER), seed, given)
+                    judge(
+                        made(given.moved, noise, seed, given.rows, place, None), first.run(PAPER), seed, given
+                    )
 
 
 def made(source: str, noise: str, seed: int, rows: int | None, place: Path, test: str | None) -> Noisy:

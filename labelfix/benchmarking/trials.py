@@ -27,7 +27,7 @@ from labelfix.manifest import Manifest
 from labelfix.metatraining import Source
 from labelfix.progress import Progress
 from labelfix.readers.interface import Columns
-from labelfix.trajectories import Ints
+from labelfix.trajectories import Floats, Ints
 
 HELD_OUT = 5
 """One row in so many is held out to test downstream classifiers on."""
@@ -112,15 +112,18 @@ class DataSet:
         rows, _ = select(manifest, self.view)
         return Trial(self.name, column, None, seed, rows, manifest.labels[rows], manifest.classes)
 
-    def corrupted(self, noise: Noise, seed: int) -> Trial:
-        """Return a trial with noise injected into the truth; it depends on content, noise and seed only."""
+    def corrupted(self, noise: Noise, seed: int, seen: Floats | None = None) -> Trial:
+        """Return a trial with noise injected into the truth; it depends on content, noise and seed only.
+
+        `seen` [N, d] is what the noise goes by, if not the features.
+        """
         assert self.view.features is not None  # refused for probabilities
         manifest = self._without_held(self.manifest)
         rows, _ = select(manifest, self.view)
         true = manifest.labels[rows]
         given = true.copy()
         if noise.rate > 0:
-            x = self.view.features.single(rows)
+            x = self.view.features.single(rows) if seen is None else seen[rows]
             rng = np.random.default_rng([seed, zlib.crc32(noise.family.encode()), round(noise.rate * 1e6)])
             given = FAMILIES[noise.family](x, true, len(manifest.classes), noise.rate, rng).astype(np.int32)
         return Trial(self.name, noise.family, noise.rate, seed, rows, given, manifest.classes)

@@ -52,7 +52,8 @@ def bench(
       labelfix bench cifar10n.parquet --truth label_clean --label label_worst
     \b
     Noise families:
-      symmetric, pair, similarity, boundary, annotators, cluster, burst, mixture
+      symmetric, pair, similarity, boundary, annotators, cluster, burst, mixture,
+      instance
     """
     from labelfix.benchmarking.running import bench as run_bench
     from labelfix.learn.recipe import Recipe

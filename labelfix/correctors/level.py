@@ -44,9 +44,9 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
     p = fitted.predict(x)
     sample = evidence.sample(COMPARED).untrusted()
-    known = known_wrong.compare(lambda rows: corrector.score(state, rows).score, sample, evidence.mended)
+    known = known_wrong.compare(lambda rows: corrector.score(state, rows).score, sample, evidence.told.mended)
     views = (float(other.mean()),) if known is None else (float(other.mean()), known.share)
-    audit = None if known is None else evidence.audit
+    audit = None if known is None else evidence.told.audit
     level = Level(views, audit, contradicted=contradicted(sample))
     if known is not None and other.any():
         p = (p * level.interval()[1] / views[0]).clip(0.0, 1.0)

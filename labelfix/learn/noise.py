@@ -48,6 +48,29 @@ def boundary(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
     return _flip(y, p.sum(axis=1) + 1e-4, p.argmax(axis=1).astype(np.int32), rate, rng)
 
 
+def instance(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
+    """Flip by what a row looks like, through random projections of each class (Xia et al. 2020, §4, appendix B).
+
+    A row's own rate is normal around the wanted one, with a deviation of .1 (below .2 half of the rate) and within
+    0 … 1; where it goes is drawn from the softmax of x W of its class. The paper takes pixels for x.
+    """
+    from scipy.stats import truncnorm
+
+    scale = min(0.1, rate / 2) + 1e-9
+    spread = (x.std(axis=0) + 1e-6).astype(np.float32)
+    centre = x.mean(axis=0)
+    ends = (0 - rate) / scale, (1 - rate) / scale
+    own = truncnorm.rvs(*ends, loc=rate, scale=scale, size=len(y), random_state=rng)
+    given = y.copy()
+    for k in range(K):
+        rows = np.flatnonzero(y == k)
+        rows = rows[rng.random(len(rows)) < own[rows]]
+        odds = ((x[rows] - centre) / spread) @ rng.normal(size=(x.shape[1], K)).astype(np.float32)
+        odds[:, k] = -np.inf
+        given[rows] = (odds + rng.gumbel(size=odds.shape)).argmax(axis=1)  # a draw from their softmax
+    return given.astype(np.int32)
+
+
 def cluster(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
     """Mislabel whole neighbourhoods: cells of a partition of the features, each to one class."""
     cells = int(np.clip(len(y) // 12, 4, 200))
@@ -137,6 +160,7 @@ FAMILIES: dict[str, Family] = {
     "cluster": cluster,
     "burst": burst,
     "mixture": mixture,
+    "instance": instance,
 }
 
 

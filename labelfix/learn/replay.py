@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.audit import Audit
+from labelfix.answers import NOTHING, Told
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CHUNK_FLOATS = 8_000_000
 CHUNK_ROWS = 8192
 KEEP_BYTES = 256 << 20
+ANSWERS = 16_384
+"""Answers that are learnt from; of more, as many, evenly spaced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +93,8 @@ class Replay:
     """The out-of-fold block that fine-tuning recorded, likewise."""
     tuned: Tuned | None = None
     """The models that fine-tuning by fold has kept; None: none were asked for."""
-    audit: Audit | None = None
-    """What looking at randomly drawn rows told of the untrusted ones."""
-    mended: float = 0.0
-    """Errors that were found in rows chosen as the most suspicious, for each untrusted row left."""
+    told: Told = NOTHING
+    """What annotators said before."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
 
     @property
@@ -165,7 +165,24 @@ class Replay:
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
-        picked = np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp))
+        return self._some(np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp)))
+
+    def answered(self) -> tuple[EvidenceChunk, NDArray[np.bool_]] | None:
+        """Return what answered rows would show, had they still the label that was asked about, and which were wrong.
+
+        Left out are those whose label then is no candidate now.
+        """
+        told = self.told.verdicts
+        if told is None:
+            return None
+        even = np.unique(np.linspace(0, len(told.rows) - 1, min(ANSWERS, len(told.rows))).astype(np.intp))
+        rows = self._some(np.flatnonzero(np.isin(self.rows, told.rows[even])))
+        place = np.searchsorted(told.rows, rows.rows)
+        is_asked = rows.candidates == told.labels[place][:, None]
+        known = np.flatnonzero(is_asked.any(axis=1))
+        return rows.take(known).relabelled(is_asked[known].argmax(axis=1)), told.wrong[place[known]]
+
+    def _some(self, picked: NDArray[np.intp]) -> EvidenceChunk:
         if not self._keeps:
             return _join(list(self._compute(picked)))
         wanted = self.rows[picked]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.audit import Audit
+from labelfix.answers import NOTHING, Told
 from labelfix.evidence import EvidenceChunk, LinearBase
 from labelfix.learn import neighbours, probe
 from labelfix.learn.backbone import choose_device, choose_dtype
@@ -116,9 +116,8 @@ class Unseen:
     """[N, K] the user's own probabilities, by manifest position."""
     base: LinearBase | None = None
     """Nothing is trained on unseen rows."""
-    audit: Audit | None = None
-    """Nor on what was looked up, as is the next."""
-    mended: float = 0.0
+    told: Told = NOTHING
+    """What annotators said of the reference is in the states that were fitted there."""
     tuned: None = None
     """Nor do whole models look at them."""
 
@@ -135,6 +134,9 @@ class Unseen:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def answered(self) -> None:
+        """Nobody was asked about unseen rows."""
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return the first chunk's rows, at most this many."""

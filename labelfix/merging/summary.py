@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from labelfix.audit import WRONG
+from labelfix.answers import WRONG
 from labelfix.exporters.selecting import askable
 from labelfix.findings import Findings
 from labelfix.merging.annotators import Annotator

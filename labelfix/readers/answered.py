@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from labelfix.audit import WRONG, Rounds
+from labelfix.answers import WRONG, Rounds
 from labelfix.errors import InputError
 from labelfix.readers.fields import filled, texts
 from labelfix.readers.rows import Rows
 from labelfix.readers.sniffing import OURS
 
-ANSWERED = tuple(f"{OURS}{name}" for name in ("round", "stands_for", "decision"))
+ANSWERED = tuple(f"{OURS}{name}" for name in ("round", "stands_for", "decision", "previous_label"))
 
 
-def read_rounds(rows: Rows) -> Rounds | None:
+def read_rounds(rows: Rows, classes: Sequence[str]) -> Rounds | None:
     """Return what annotators answered before; None where a column is missing; raises InputError for no numbers."""
     if not set(ANSWERED) <= set(rows.schema.names):
         return None
     number, stands_for = (_numbers(rows, name) for name in ANSWERED[:2])
-    said = filled(texts(rows, ANSWERED[2]))
-    return Rounds(number.astype(np.int32), stands_for, np.isin(said.astype(str), WRONG))
+    said, before = (filled(texts(rows, name)).astype(str) for name in ANSWERED[2:])
+    named, which = np.unique(before, return_inverse=True)
+    place = {name: k for k, name in enumerate(classes)}
+    previous = np.array([place.get(str(name), -1) for name in named], np.int32)[which]
+    return Rounds(number.astype(np.int32), stands_for, np.isin(said, WRONG), previous)
 
 
 def _numbers(rows: Rows, name: str) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share
+from labelfix.tmlc.feedback import Feedback, Scored
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.level import Level, contradicted
 from labelfix.tmlc.net import TMLCNet
@@ -40,34 +41,46 @@ class Judgement:
     """None where nothing was learnt out of fold."""
     level: Level
     """What the mean suspicion rests on."""
+    feedback: Feedback | None = None
+    """What annotators' answers change; None where nobody was asked."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
-        """Fit norms and blend; the level joins two estimates of the error rate where both can be made, and an audit."""
+        """Fit norms and blend; the level joins two estimates of the error rate where both can be made, and an audit.
+
+        Answers move what is left of the rows apart, and leave their mean suspicion.
+        """
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample, counts, evidence.epochs)
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
-        asked = some.untrusted()
-        withheld = _log_odds(net.posterior(asked.as_unseen(), norms))
-        weight = weight_of_whole(asked, norms.voting)
-        whole = _log_odds(net.posterior(asked, norms)) if weight else None
-        blend = Blend.fit(withheld, whole, asked, weight)
+        left = some.untrusted()
+        log_q = net.posterior(left.as_unseen(), norms)
+        withheld = _log_odds(log_q)
+        weight = weight_of_whole(left, norms.voting)
+        whole = _log_odds(net.posterior(left, norms)) if weight else None
+        blend = Blend.fit(withheld, whole, left, weight)
         known = known_wrong.compare(
-            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), asked, evidence.mended
+            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), left, evidence.told.mended
         )
         differ = _readers_differ(some)
         if known is None or sample.probabilities is None:
             return cls(norms, blend, known, Level(readers_differ=differ))
-        gap = part(blend(withheld, None, asked.as_unseen()))
+        gap = part(blend(withheld, None, left.as_unseen()))
         views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-        learnt = contradicted(asked)
+        learnt = contradicted(left)
         learnt = None if learnt is None else gap.moved(learnt)
-        level = Level(tuple(map(gap.moved, views)), evidence.audit, differ, learnt)
+        level = Level(tuple(map(gap.moved, views)), evidence.told.audit, differ, learnt)
         _, rate, _ = level.interval()
-        return cls(
-            norms, Blend.fit(withheld, whole, asked, weight, rate, sharper=1.0 + gap.depth), known, level
-        )
+        blend = Blend.fit(withheld, whole, left, weight, rate, sharper=1.0 + gap.depth)
+        answered, feedback = evidence.answered(), None
+        if answered is not None and len(answered[0]):
+            rows, wrong = answered
+            asked = net.posterior(rows, norms)
+            before = Scored.of(rows, blend(_log_odds(asked), None, rows), asked)
+            usual = Scored.of(left, blend(withheld, whole, left), log_q)
+            feedback = Feedback.fit(before, wrong, usual, rate)
+        return cls(norms, blend, known, level, feedback)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
@@ -80,13 +93,15 @@ class Judgement:
             log_q = np.asarray(mixed, np.float32)
         else:
             score, log_q = self.blend(_log_odds(withheld), None, rows), withheld
+        if self.feedback is not None:
+            score = score + self.feedback(Scored.of(rows, score, withheld))
         right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
         others = log_q[:, 1:-1] - np.logaddexp.reduce(log_q[:, 1:], axis=1)[:, None]
         return score, np.exp(np.concatenate([right[:, None], others + (right + score)[:, None]], axis=1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a State."""
-        return self.norms.arrays()
+        return self.norms.arrays() | (self.feedback.arrays() if self.feedback is not None else {})
 
     def settings(self) -> dict[str, Any]:
         """Plain values for a State."""
@@ -102,7 +117,8 @@ class Judgement:
         """Undo `arrays` and `settings`, for scoring."""
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
-        return cls(norms, Blend.from_dict(settings["blend"]), known, Level.of(settings))
+        blend, feedback = Blend.from_dict(settings["blend"]), Feedback.of(arrays)
+        return cls(norms, blend, known, Level.of(settings), feedback)
 
 
 def _readers_differ(rows: EvidenceChunk) -> float:

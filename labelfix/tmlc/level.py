@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from labelfix.audit import Audit
+from labelfix.answers import Audit
 from labelfix.evidence import EvidenceChunk
 from labelfix.tmlc.calibrate import NINETY, SMALL, Doubt, joint_rate, log_odds
 

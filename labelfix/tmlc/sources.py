@@ -93,7 +93,7 @@ def dimmed(x: Floats, rng: np.random.Generator) -> Floats:
 
 def mislabelled(rng: np.random.Generator, x: Floats, y: Ints, K: int, source: str) -> Task:
     """Draw a noise family and a rate, and make a task of features [n, d] and true labels [n]."""
-    family = str(rng.choice(list(FAMILIES), p=[0.16, 0.07, 0.14, 0.03, 0.38, 0.06, 0.08, 0.08]))
+    family = str(rng.choice(list(FAMILIES), p=[0.16, 0.07, 0.14, 0.03, 0.38, 0.06, 0.08, 0.08, 0.0]))
     low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
     rate = rng.uniform(low, high) if high > 0 else 0.0
     most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)

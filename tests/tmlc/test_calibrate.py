@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from labelfix.audit import Audit
+from labelfix.answers import Audit
 from labelfix.tmlc.calibrate import (
     Doubt,
     confident_share,

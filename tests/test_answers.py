@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import labelfix
-from labelfix.audit import Audit, Rounds
+from labelfix.answers import Audit, Rounds
 from labelfix.errors import InputError
 from labelfix.exporters.sampling import draw, probabilities
 from labelfix.tmlc.calibrate import error_rate
@@ -14,7 +14,8 @@ from labelfix.tmlc.level import Level
 
 
 def rounds(number: list[int], stands_for: list[float], wrong: list[bool]) -> Rounds:
-    return Rounds(np.array(number, np.int32), np.array(stands_for, float), np.array(wrong))
+    previous = np.zeros(len(number), np.int32)
+    return Rounds(np.array(number, np.int32), np.array(stands_for, float), np.array(wrong), previous)
 
 
 def test_chosen_rows_count_for_nothing():
@@ -54,6 +55,18 @@ def test_an_audit_says_nothing_of_rows_that_came_later():
     assert found.about(0) is None
 
 
+def test_answers_that_go_with_the_labels_tell_which_were_wrong():
+    number, wrong = np.array([1, 1, 2, 1, 0, 1], np.int32), np.array([True, False, True, False, False, True])
+    previous, labels = np.array([1, 0, -1, 2, -1, 1], np.int32), np.array([0, 0, 1, 1, 0, 1], np.int32)
+    told = Rounds(number, np.zeros(6), wrong, previous).verdicts(labels)
+    # Row 2 had no label before, 3 was changed after it was confirmed, 4 was not asked about, 5 was put back.
+    assert told is not None
+    assert told.rows.tolist() == [0, 1]
+    assert told.labels.tolist() == [1, 0]
+    assert told.wrong.tolist() == [True, False]
+    assert Rounds(number, np.zeros(6), wrong, previous).verdicts(np.full(6, -1, np.int32)) is None
+
+
 @pytest.mark.parametrize("true_rate", [0.0, 0.05, 0.3])
 def test_weighted_answers_are_right_on_average_and_the_interval_holds(true_rate):
     rng = np.random.default_rng(0)
@@ -69,7 +82,7 @@ def test_weighted_answers_are_right_on_average_and_the_interval_holds(true_rate)
         stands_for[picked] = weight / weight.sum() * len(left)
         number = np.zeros(5000, np.int32)
         number[picked] = 1
-        audit = Rounds(number, stands_for, wrong & (number > 0)).about(len(left))
+        audit = Rounds(number, stands_for, wrong & (number > 0), np.zeros(5000, np.int32)).about(len(left))
         assert audit is not None
         real = wrong[left].mean()
         off.append(audit.wrong / audit.asked - real)
@@ -123,7 +136,8 @@ def test_the_next_scan_counts_the_answers_to_rows_drawn_at_random(tmp_path):
 
 
 def test_columns_that_hold_no_numbers_are_refused(tmp_path):
-    text = "id,label,labelfix.decision,labelfix.round,labelfix.stands_for\na,x,confirmed,1,{}\nb,y,,,\n"
+    ours = ",".join(f"labelfix.{name}" for name in ("decision", "previous_label", "round", "stands_for"))
+    text = f"id,label,{ours}\na,x,confirmed,x,1,{{}}\nb,y,,,,\n"
     for bad, said in (("many", "not all numbers"), ("-2", "below 0")):
         (tmp_path / "m.csv").write_text(text.format(bad))
         with pytest.raises(InputError, match=said):

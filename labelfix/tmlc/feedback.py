@@ -1,0 +1,157 @@
+"""Feedback: what annotators' answers change in the suspicion of rows that nobody was asked about.
+
+A net that has seen no truth of a target knows how wrong labels look, but not which of its classes people confuse.
+Answers tell. The log-odds of an answered label being wrong are modelled as its score plus effects of the given class,
+of the suggested one, of the pair, and of a few readings, each with a normal prior around nothing (a logistic regression
+with random effects; Gelman & Hill 2007, ch. 14): few answers move little. That rows were chosen by their score does not
+bend the effects, since the score is in the model. Level and slope are fitted beside them and dropped: for the level
+there are answers to rows drawn at random (`labelfix.answers`).
+
+As arrays: two floats a class, and one a pair that was asked about. Measured: examples/benchmarks/loop.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.evidence import EvidenceChunk
+from labelfix.tmlc.calibrate import level_offset
+from labelfix.trajectories import Floats, Ints
+
+OF_PAIR, OF_CLASS, OF_READING = 0.7, 0.5, 0.25
+"""Standard deviations of the effects in log-odds; readings are standardised."""
+OF_LEVEL, OF_SLOPE = 3.0, 0.3
+"""Of what is dropped."""
+PREFIX = "feedback."
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Rows as they are judged without feedback."""
+
+    rows: EvidenceChunk
+    """Their evidence; n rows."""
+    score: Floats
+    """[n] log-odds of the label being wrong."""
+    column: NDArray[np.intp]
+    """[n] the candidate that is likeliest if it is."""
+
+    @classmethod
+    def of(cls, rows: EvidenceChunk, score: Floats, log_q: Floats) -> Self:
+        """Take the suggestion from the net's log-posteriors [n, C + 1]."""
+        return cls(rows, score, 1 + log_q[:, 1:-1].argmax(axis=1))
+
+    @property
+    def suggested(self) -> Ints:
+        """[n] class."""
+        return np.take_along_axis(self.rows.candidates, self.column[:, None], axis=1)[:, 0]
+
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """[n] given class × K + suggested class."""
+        return self.rows.labels.astype(np.int64) * self.rows.classes + self.suggested
+
+    @property
+    def readings(self) -> Floats:
+        """[n, R] mean margin and last loss, both out of fold; shares of the neighbours that carry the given label, that
+        do and are believed, and that carry the suggested one."""
+        block = self.rows.out_of_fold
+        assert block is not None
+        columns = [block.margin[:, :, 0].mean(axis=1), block.loss[:, -1]]
+        for votes in (self.rows.votes, self.rows.reliable_votes):
+            columns.append(np.zeros_like(columns[0]) if votes is None else votes[:, 0])
+        votes = self.rows.votes
+        other = None if votes is None else np.take_along_axis(votes, self.column[:, None], axis=1)[:, 0]
+        columns.append(np.zeros_like(columns[0]) if other is None else other)
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """Effects in log-odds; K classes, P pairs, R readings."""
+
+    pairs: NDArray[np.int64]
+    """[P] given class × K + suggested class, ascending."""
+    of_pair: Floats
+    """[P]"""
+    of_given: Floats
+    """[K]"""
+    of_suggested: Floats
+    """[K]"""
+    of_reading: Floats
+    """[R]"""
+    centre: Floats
+    """[R] mean of each reading over training rows."""
+    spread: Floats
+    """[R] standard deviation, likewise."""
+    level: Floats
+    """[1] what keeps the mean suspicion where it was."""
+
+    @classmethod
+    def fit(cls, answered: Scored, wrong: NDArray[np.bool_], usual: Scored, rate: float) -> Self:
+        """Fit on m answers, which say whether a label was `wrong` [m]; `usual` rows keep the mean suspicion `rate`."""
+        from scipy.optimize import minimize
+
+        K = answered.rows.classes
+        pairs, pair = np.unique(answered.pairs, return_inverse=True)
+        given, suggested, readings = answered.rows.labels, answered.suggested, usual.readings
+        centre, spread = readings.mean(axis=0), readings.std(axis=0) + np.float32(1e-6)
+        x = ((answered.readings - centre) / spread).astype(np.float64)
+        score = answered.score.astype(np.float64)
+        ends = np.cumsum([1, 1, len(pairs), K, K])
+
+        def loss(effects: Numbers) -> tuple[float, Numbers]:
+            level, slope, of_pair, of_given, of_suggested, of_reading = np.split(effects, ends)
+            odds = (
+                score
+                + OF_LEVEL * level
+                + OF_SLOPE * slope * (score - score.mean())
+                + OF_PAIR * of_pair[pair]
+                + OF_CLASS * (of_given[given] + of_suggested[suggested])
+                + OF_READING * (x @ of_reading)
+            )
+            off = 1.0 / (1.0 + np.exp(-odds)) - wrong
+            gradient = [
+                [OF_LEVEL * off.sum(), OF_SLOPE * (off * (score - score.mean())).sum()],
+                OF_PAIR * np.bincount(pair, off, len(pairs)),
+                OF_CLASS * np.bincount(given, off, K),
+                OF_CLASS * np.bincount(suggested, off, K),
+                OF_READING * (x.T @ off),
+            ]
+            value = (np.logaddexp(0.0, odds) - wrong * odds).sum() + (effects**2).sum() / 2
+            return float(value), np.concatenate(gradient) + effects
+
+        start = np.zeros(ends[-1] + x.shape[1])
+        found = minimize(loss, start, jac=True, method="L-BFGS-B").x.astype(np.float32)
+        _, _, of_pair, of_given, of_suggested, of_reading = np.split(found, ends)
+        one, two, three = np.float32(OF_PAIR), np.float32(OF_CLASS), np.float32(OF_READING)
+        of_each = one * of_pair, two * of_given, two * of_suggested, three * of_reading
+        bare = cls(pairs, *of_each, centre, spread, np.zeros(1, np.float32))
+        level = level_offset((usual.score + bare(usual)).astype(np.float64), rate)
+        return replace(bare, level=np.array([level], np.float32))
+
+    def __call__(self, scored: Scored) -> Floats:
+        """Return what to add to the scores [n]."""
+        code = scored.pairs
+        place = np.searchsorted(self.pairs, code).clip(0, len(self.pairs) - 1)
+        found = self.of_given[scored.rows.labels] + self.of_suggested[scored.suggested] + self.level
+        found += np.where(self.pairs[place] == code, self.of_pair[place], np.float32(0.0))
+        found += ((scored.readings - self.centre) / self.spread) @ self.of_reading
+        return np.asarray(found, np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays for a State."""
+        return {PREFIX + field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def of(cls, arrays: dict[str, NDArray[Any]]) -> Self | None:
+        """Undo `arrays`; None where nobody had been asked."""
+        if f"{PREFIX}pairs" not in arrays:
+            return None
+        return cls(**{field.name: arrays[PREFIX + field.name] for field in fields(cls)})
