@@ -6,6 +6,7 @@ python examples/benchmarks/summarise.py with-weights-A/results.parquet with-weig
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -59,14 +60,30 @@ def level(rows: pd.DataFrame) -> None:
             f"{some.fixed.mean():.4f} | {some.ece.mean():.4f} | {some.rate_estimate.mean():.3f} | "
             f"{some.rate_covered.mean():.2f} | {gained} |"
         )
-    print(f"\nIntervals that hold the true rate: {ours.rate_covered.mean():.3f} of {len(ours)}; mean width "
-          f"{(ours.rate_high - ours.rate_low).mean():.3f}; interval score {ours.interval_score.mean():.3f}, "
-          f"bootstrap of cleanlab's count {counted.interval_score.mean():.3f}")  # fmt: skip
+    print(
+        "\n| calibration | trials | ECE | Brier skill | interval holds | width | score | cleanlab's count |"
+    )
+    print("|---" * 8 + "|")
+    for group, mine, theirs in groups(ours, counted):
+        width = (mine.rate_high - mine.rate_low).mean()
+        print(
+            f"| {group} | {len(mine)} | {mine.ece.mean():.3f} | {mine.brier_skill.mean():.3f} | "
+            f"{mine.rate_covered.mean():.3f} | {width:.3f} | {mine.interval_score.mean():.3f} | "
+            f"{theirs.interval_score.mean():.3f} |"
+        )
     paired = ours.set_index(["data", "noise", "wanted_rate", "seed"]).brier_skill
     theirs = counted.set_index(["data", "noise", "wanted_rate", "seed"]).brier_skill.reindex(paired.index)
     both = paired.notna() & theirs.notna()
     print(f"Brier skill {paired[both].mean():.3f}, cleanlab after the same calibration {theirs[both].mean():.3f}; "
           f"tmlc better in {np.mean(paired[both] > theirs[both]):.0%} of {int(both.sum())} trials")  # fmt: skip
+
+
+def groups(ours: pd.DataFrame, counted: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Yield all trials, those of each kind of noise, and those of each data set."""
+    yield "all", ours, counted
+    for column in ("noise", "data"):
+        for name, some in ours.groupby(column, sort=False):
+            yield str(name), some, counted[counted[column] == name]
 
 
 if __name__ == "__main__":

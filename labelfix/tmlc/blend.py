@@ -33,6 +33,8 @@ SHARE = 0.5
 changes. It doubles with the weight of the whole reading; two learners part it between them."""
 FAR = 0.2
 """Blocks are far apart when heads blind to the rows prefer another class for so many rows more than the others do."""
+FARTHER = 2.0
+"""Weight that the in-sample margin gains where blocks are far apart and yet heads do not learn wrong labels."""
 NEAR = 0.06
 """Nearer than this, the second reading is not worth its time."""
 GROUPED = 0.1
@@ -95,13 +97,13 @@ class Blend:
     @classmethod
     def fit(
         cls, withheld: Floats, whole: Floats | None, rows: EvidenceChunk, weight: float = 0.0,
-        rate: float | None = None, sharper: float = 1.0,
+        rate: float | None = None, sharper: float = 1.0, unswayed: bool = False,
     ) -> Blend:  # fmt: skip
         """Fit on training rows: the net's log-odds [n] without and with the in-sample block, and their evidence.
 
         `weight` is that of the whole reading, as `weight_of_whole` gives it. `rate` is the mean probability wanted, and
         says how many labels are wrong; None: the net's own, and not few. Log-odds spread `sharper` times as far as the
-        net's.
+        net's. Heads that are `unswayed` learn few wrong labels by heart.
         """
         terms = _terms(withheld, whole, rows)
         spread = sharper * max(float(terms[0].std()), 1e-6)
@@ -109,7 +111,8 @@ class Blend:
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}
         if rows.in_sample is not None:
-            views["in_sample"] = View.fit(terms, (*_weights(weight, rows.two_learners), last), spread, rate)
+            weights = _weights(weight, rows.two_learners, 2.0 * apart(rows) - 1.0 if unswayed else 0.0)
+            views["in_sample"] = View.fit(terms, (*weights, last), spread, rate)
         if rows.out_of_fold is not None:
             views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE, last), spread, rate)
         return cls(weight, views)
@@ -141,18 +144,30 @@ def weight_of_whole(rows: EvidenceChunk, voting: tuple[float, float, float]) -> 
     """
     if rows.in_sample is None or rows.out_of_fold is None:
         return 0.0
-    seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
+    far = apart(rows)
     if rows.two_learners:
-        return float(np.clip((1.0 + (blind - seen) / FAR) / 2, HEARD, 1.0))
-    apart = (blind - seen) / FAR if blind - seen >= NEAR else 0.0
+        return float(np.clip((1.0 + far) / 2, HEARD, 1.0))
     _, with_votes, with_belief = voting
-    return float(np.clip(max(apart, (with_belief - with_votes) / GROUPED), 0.0, 1.0))
+    near = far * FAR < NEAR
+    return float(np.clip(max(0.0 if near else far, (with_belief - with_votes) / GROUPED), 0.0, 1.0))
 
 
-def _weights(whole: float, two_learners: bool) -> tuple[float, float, float, float]:
-    """Return the weights of readings and margins for rows that have both blocks, given that of the whole reading."""
+def apart(rows: EvidenceChunk) -> float:
+    """Return how much more often heads blind to the rows prefer another class than the others do; 1 is far."""
+    if rows.in_sample is None or rows.out_of_fold is None:
+        return 0.0
+    seen, blind = (float((block.margin[:, :, 0] < 0).mean()) for block in (rows.in_sample, rows.out_of_fold))
+    return (blind - seen) / FAR
+
+
+def _weights(whole: float, two_learners: bool, farther: float) -> tuple[float, float, float, float]:
+    """Return the weights of readings and margins for rows that have both blocks, given that of the whole reading.
+
+    `farther`, from 0 to 1, says that what saw the rows knows more, and is not swayed.
+    """
     if not two_learners:
-        return 1.0 - whole, whole, SHARE * (1.0 + whole), 0.0
+        share = SHARE * (1.0 + whole + FARTHER * float(np.clip(farther, 0.0, 1.0)))
+        return 1.0 - whole, whole, share, 0.0
     share = SHARE * max(1.0, 2.0 * whole)
     return 1.0 - whole, whole, share * whole, share * (1.0 - whole)
 

@@ -72,7 +72,7 @@ class Judgement:
         learnt = None if learnt is None else gap.moved(learnt)
         level = Level(tuple(map(gap.moved, views)), evidence.told.audit, differ, learnt)
         _, rate, _ = level.interval()
-        blend = Blend.fit(withheld, whole, left, weight, rate, sharper=1.0 + gap.depth)
+        blend = Blend.fit(withheld, whole, left, weight, rate, 1.0 + gap.depth, level.is_unswayed)
         answered, feedback = evidence.answered(), None
         if answered is not None and len(answered[0]):
             rows, wrong = answered

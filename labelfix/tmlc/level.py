@@ -66,8 +66,16 @@ class Level:
         contradict more labels than the views say are wrong. What makes readers differ is counted by the views, too.
         """
         joint = joint_rate(*self.views) if len(self.views) == 2 else rate
-        known = self.contradicted is not None and len(self.views) == 2 and self.middle >= joint
-        return self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not known
+        return self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not self.is_unswayed
+
+    @property
+    def is_unswayed(self) -> bool:
+        """Whether heads that learnt the labels contradict at least as many of them as the views say are wrong."""
+        return (
+            self.contradicted is not None
+            and len(self.views) == 2
+            and self.contradicted >= joint_rate(*self.views)
+        )
 
     @property
     def middle(self) -> float:
@@ -78,7 +86,7 @@ class Level:
         the views say, the truth lies between: the geometric mean.
         """
         joint = joint_rate(*self.views)
-        if self.contradicted is None or self.contradicted >= joint:
+        if self.contradicted is None or self.is_unswayed:
             return joint
         return float(np.sqrt((joint + SMALL) * (self.contradicted + SMALL)) - SMALL)
 

@@ -111,6 +111,21 @@ def test_the_reading_of_both_weighs_more_the_farther_the_blocks_are_apart() -> N
     assert 0.0 < weight_of_whole(blind(1.0), alone) < weight_of_whole(blind(4.0), alone) == 1.0
 
 
+def test_heads_that_saw_the_rows_and_are_not_swayed_count_more_where_the_others_are_far_worse() -> None:
+    seen = rows()
+    withheld, whole = np.random.default_rng(1).normal(-2, 2, (2, 400)).astype(np.float32)
+
+    def agreement(worse: float, unswayed: bool) -> float:
+        block = dataclasses.replace(seen.out_of_fold, margin=seen.out_of_fold.margin - worse)
+        far = dataclasses.replace(seen, out_of_fold=block)
+        blend = Blend.fit(withheld, whole, far, 1.0, 0.2, unswayed=unswayed)
+        margin = -seen.in_sample.margin[:, :, 0].mean(axis=1)
+        return float(np.corrcoef(blend(withheld, whole, far), margin)[0, 1])
+
+    assert agreement(4.0, unswayed=True) > agreement(4.0, unswayed=False) + 0.1
+    assert agreement(0.0, unswayed=True) == agreement(0.0, unswayed=False)
+
+
 def test_of_two_learners_the_one_that_contradicts_fewer_labels_counts_more() -> None:
     seen, alone = dataclasses.replace(rows(), two_learners=True), (0.6, 0.8, 0.99)
 
