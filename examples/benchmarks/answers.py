@@ -3,7 +3,7 @@
     python examples/benchmarks/answers.py cifar10n.parquet --truth label_clean --label label_aggre --answers 1000
 
 Asked about are the most suspicious rows, and for a tenth of the answers rows drawn at random, as `--budget` does it;
-with `--random` all are drawn. The annotator answers with the truth. Then labels are mended, heads are trained again, and
+with `--random` all are drawn. The annotator answers with the truth. Then labels are mended and heads trained again, and
 the rows that are left are judged once more: untaught, when answers are forgotten but for the labels that they have
 mended and the error rate that those drawn at random show, and taught. Printed: average precision over the rows that are
 left, and expected calibration error, means over seeds; a constant score has the rate for its precision. For data that

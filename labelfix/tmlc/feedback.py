@@ -26,6 +26,8 @@ OF_PAIR, OF_CLASS, OF_READING = 0.7, 0.5, 0.25
 """Standard deviations of the effects in log-odds; readings are standardised."""
 OF_LEVEL, OF_SLOPE = 3.0, 0.3
 """Of what is dropped."""
+CLOSELY = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-7}
+"""The loss is strictly convex: so near to its one minimum, the numbering of classes makes no difference."""
 PREFIX = "feedback."
 
 Numbers = NDArray[np.float64]
@@ -128,7 +130,7 @@ class Feedback:
             return float(value), np.concatenate(gradient) + effects
 
         start = np.zeros(ends[-1] + x.shape[1])
-        found = minimize(loss, start, jac=True, method="L-BFGS-B").x.astype(np.float32)
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options=CLOSELY).x.astype(np.float32)
         _, _, of_pair, of_given, of_suggested, of_reading = np.split(found, ends)
         one, two, three = np.float32(OF_PAIR), np.float32(OF_CLASS), np.float32(OF_READING)
         of_each = one * of_pair, two * of_given, two * of_suggested, three * of_reading

@@ -86,7 +86,7 @@ def test_classes_by_another_number_are_moved_alike() -> None:
 
     one = Feedback.fit(asked, wrong, usual, 0.2)(usual)
     other = Feedback.fit(renamed(asked), wrong, renamed(usual), 0.2)(renamed(usual))
-    np.testing.assert_allclose(one, other, atol=2e-3)  # to the optimiser's tolerance
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_it_survives_a_state_and_is_small_at_a_thousand_classes() -> None:
