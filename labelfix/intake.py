@@ -176,8 +176,11 @@ def answers_of(
     here = np.isin(np.arange(len(manifest)), rows)
     verdicts = manifest.rounds.verdicts(np.where(here, manifest.labels, np.int32(-1)))
     audit, notes = None, []
-    if verdicts is not None:
-        notes.append(f"tmlc learns from {len(verdicts.rows):,} answers which labels to doubt")
+    lost = int(((manifest.rounds.number > 0) & (manifest.rounds.previous < 0) & here).sum())
+    if lost:
+        notes.append(
+            f"{lost:,} answered rows do not say which class they had before: nothing is learnt from them"
+        )
     if (manifest.rounds.stands_for > 0).any():
         audit = manifest.rounds.about(left)
         about = "" if audit is not None else "are about other rows than most that are left, and do not "

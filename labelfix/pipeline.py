@@ -126,6 +126,7 @@ def scan(
     with timed(timings, "write"):
         settings = states[next(iter(states))].settings
         findings = _write(run, manifest, facts, evidence, recorder, scored, settings, identity)
+    notes = (*notes, *_taught(settings, progress))
     notes = (*notes, *_weakness(settings, findings.meta["estimated_errors"]["rate"], recipe, progress))
     statuses, numbers = np.unique(facts.status.astype(str), return_counts=True)
     record |= {
@@ -303,6 +304,15 @@ def _gather(
     heads = heads or train_heads() if recipe.trains_heads else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
     return Replay(*evidence, seen, unseen, models, told), recipe, notes
+
+
+def _taught(settings: Mapping[str, Any], progress: Progress) -> tuple[str, ...]:
+    """Say so where answers have moved suspicions."""
+    if not settings.get("answers"):
+        return ()
+    note = f"{settings['answers']:,} answers have taught which labels to doubt"
+    progress.note(note)
+    return (note,)
 
 
 def _weakness(

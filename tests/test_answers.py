@@ -142,3 +142,18 @@ def test_columns_that_hold_no_numbers_are_refused(tmp_path):
         (tmp_path / "m.csv").write_text(text.format(bad))
         with pytest.raises(InputError, match=said):
             labelfix.read(tmp_path / "m.csv", with_images=False)
+
+
+def test_what_a_label_was_is_found_however_a_data_frame_wrote_it_and_may_be_missing(tmp_path):
+    ours = ("decision", "round", "stands_for", "previous_label")
+    head = ",".join(["id", "label", *(f"labelfix.{name}" for name in ours)])
+    lines = ["a,2,corrected,1,,1.0", "b,1,confirmed,1,3,1.0", "c,10,corrected,1,,7.0", "d,10,,,,", "e,2,,,,"]
+    (tmp_path / "m.csv").write_text("\n".join([head, *lines]) + "\n")
+    read = labelfix.read(tmp_path / "m.csv", with_images=False)
+    assert read.classes == ("1", "2", "10")
+    assert read.rounds.previous.tolist() == [0, 0, -1, -1, -1]  # no row is of class 7 any more
+    without = "\n".join(line.rsplit(",", 1)[0] for line in [head, *lines]) + "\n"
+    (tmp_path / "m.csv").write_text(without)
+    rounds_ = labelfix.read(tmp_path / "m.csv", with_images=False).rounds
+    assert rounds_.previous.tolist() == [-1] * 5
+    assert rounds_.number.tolist() == [1, 1, 1, 0, 0]

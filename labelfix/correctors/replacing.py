@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from labelfix.tmlc.calibrate import level_offset
 
-RARE_RATE, RARE_LEAD = 0.02, 0.5
-COMMON_RATE, COMMON_LEAD = 0.2, 0.1
+RATES, LEADS = (0.02, 0.04, 0.2), (0.8, 0.5, 0.1)
 """The suggestion leads by so much at such an estimated error rate, and by a share in between at rates between: where
-few labels are wrong, probabilities that are off do most harm."""
+few labels are wrong, probabilities that are off do most harm, and where next to none are, all the harm."""
 WEAK_LEAD = 0.2
 """The suggestion of a weak model leads by so much at the lowest rate that is believed."""
 SURE = 1e-6
@@ -33,7 +32,7 @@ def leads(
     rate with its interval; `weak` says that the model is.
     """
     if not weak or not len(suspicion):
-        least = np.interp(rate["rate"], (RARE_RATE, COMMON_RATE), (RARE_LEAD, COMMON_LEAD))
+        least = np.interp(rate["rate"], RATES, LEADS)
         return np.asarray(confidence - own > least)
     p = suspicion.astype(np.float64).clip(SURE, 1.0 - SURE)
     odds = np.log(p / (1.0 - p))

@@ -159,34 +159,32 @@ class Replay:
         margin, bare = np.empty(len(self), np.float32), []
         for at, blocks in self._scores(np.arange(len(self))):
             margin[at] = self._margin(at, blocks)
-            bare.append((at, self._chunk(at, *map(log_softmax, blocks))))
+            bare.append((at, self._chunk(at, None, *map(log_softmax, blocks))))
         self.reliability = self._believed(margin)
         return [self._voted(at, chunk) for at, chunk in bare]
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
-        return self._some(np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp)))
+        picked = np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp))
+        if not self._keeps:
+            return _join(list(self._compute(picked)))
+        wanted = self.rows[picked]
+        return _join([chunk.take(np.flatnonzero(np.isin(chunk.rows, wanted))) for chunk in self.chunks()])
 
     def answered(self) -> tuple[EvidenceChunk, NDArray[np.bool_]] | None:
         """Return what answered rows would show, had they still the label that was asked about, and which were wrong.
 
-        Left out are those whose label then is no candidate now.
+        No head that judges a row out of fold has seen its label; heads in its sample have, and are left out.
         """
         told = self.told.verdicts
         if told is None:
             return None
         even = np.unique(np.linspace(0, len(told.rows) - 1, min(ANSWERS, len(told.rows))).astype(np.intp))
-        rows = self._some(np.flatnonzero(np.isin(self.rows, told.rows[even])))
-        place = np.searchsorted(told.rows, rows.rows)
-        is_asked = rows.candidates == told.labels[place][:, None]
-        known = np.flatnonzero(is_asked.any(axis=1))
-        return rows.take(known).relabelled(is_asked[known].argmax(axis=1)), told.wrong[place[known]]
-
-    def _some(self, picked: NDArray[np.intp]) -> EvidenceChunk:
-        if not self._keeps:
-            return _join(list(self._compute(picked)))
-        wanted = self.rows[picked]
-        return _join([chunk.take(np.flatnonzero(np.isin(chunk.rows, wanted))) for chunk in self.chunks()])
+        picked = np.flatnonzero(np.isin(self.rows, told.rows[even]))
+        labels = self.labels.copy()
+        labels[picked] = told.labels[np.searchsorted(told.rows, self.rows[picked])]
+        rows = _join(list(self._compute(picked, labels))).as_unseen()
+        return rows, told.wrong[np.searchsorted(told.rows, rows.rows)]
 
     @property
     def _keeps(self) -> bool:
@@ -195,9 +193,10 @@ class Replay:
         )
         return len(self) * block <= KEEP_BYTES
 
-    def _compute(self, picked: NDArray[np.intp]) -> Iterator[EvidenceChunk]:
+    def _compute(self, picked: NDArray[np.intp], labels: Ints | None = None) -> Iterator[EvidenceChunk]:
+        """Yield rows, with other `labels` [n] than they have where these are given."""
         for at, blocks in self._scores(picked):
-            yield self._voted(at, self._chunk(at, *map(log_softmax, blocks)))
+            yield self._voted(at, self._chunk(at, labels, *map(log_softmax, blocks)))
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
         """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
@@ -238,11 +237,13 @@ class Replay:
         weight, bias = of_heads(self.heads, fold)
         return lambda _, x: (x @ weight + bias).reshape(len(x), -1, self.classes)
 
-    def _chunk(self, at: NDArray[np.intp], oof: Floats, ins: Floats | None = None) -> EvidenceChunk:
+    def _chunk(
+        self, at: NDArray[np.intp], given_labels: Ints | None, oof: Floats, ins: Floats | None = None
+    ) -> EvidenceChunk:
         """Return the evidence of rows without votes."""
         given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
         probabilities = given if given is not None else np.exp(oof[:, -1])
-        labels = self.labels[at]
+        labels = (self.labels if given_labels is None else given_labels)[at]
         liking = np.exp(oof).mean(axis=1)
         if ins is not None:
             liking += np.exp(ins).mean(axis=1)

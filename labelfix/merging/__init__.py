@@ -18,8 +18,8 @@ from labelfix.exporters.queue import remembered
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.merging.annotators import annotators
-from labelfix.merging.consensus import CORRECTED, EMPTIED, TRUSTED, Decision, decide
-from labelfix.merging.gathering import gather, read_answers, rows_of_id
+from labelfix.merging.consensus import CONFIRMED, CORRECTED, EMPTIED, TRUSTED, Decision, decide
+from labelfix.merging.gathering import Vote, gather, read_answers, rows_of_id
 from labelfix.merging.standing import Asked, stands_for
 from labelfix.merging.summary import Merged, summarise
 from labelfix.origin import record_of, reopen, source_of
@@ -66,18 +66,17 @@ def merge(
     answered = np.zeros(len(found), bool)
     answered[[places[one.row] for one in decisions if one.settled and places[one.row] >= 0]] = True
     standing = stands_for(found, trusted, answered, asked)
+    decisions, votes, again = _news(decisions, gathered.votes, now)
     rewrite(
         now,
         edits_of(decisions, now, {one.row: standing.get(int(places[one.row])) for one in decisions}),
         place,
     )
-    notes = [*gathered.notes, *_moved(source, place, now)]
+    notes = [*gathered.notes, *again, *_moved(source, place, now)]
     if of_run is not None:
         decisions = [replace(one, row=int(of_run[one.row])) for one in decisions if of_run[one.row] >= 0]
-        votes = [replace(v, row=int(of_run[v.row])) for v in gathered.votes if of_run[v.row] >= 0]
+        votes = [replace(v, row=int(of_run[v.row])) for v in votes if of_run[v.row] >= 0]
         notes.append(f"{now.source} is not what was scanned: rows are matched by id")
-    else:
-        votes = gathered.votes
     who = annotators(votes, decisions, found)
     return summarise(str(place), found, trusted, decisions, gathered.open, asked, who, notes)
 
@@ -105,12 +104,38 @@ def edits_of(
         previous = manifest.classes[before] if before >= 0 else None
         moved = one.word in TRUSTED and one.label != previous
         labels.append(one.label if moved else None if one.word in EMPTIED else KEPT)
-        values = (previous, CORRECTED if moved else one.word, "; ".join(one.annotators), one.agreement,
+        word = one.word if one.word not in TRUSTED else CORRECTED if moved else CONFIRMED
+        values = (previous, word, "; ".join(one.annotators), one.agreement,
                   "; ".join(one.sources), one.at or now, round_ if one.settled else None,
                   standing.get(row), one.word in TRUSTED)  # fmt: skip
         for held, value in zip(columns.values(), values, strict=True):
             held.append(value)
     return Edits(np.array([row for row, _ in changed], np.int64), labels, columns)
+
+
+def _news(
+    decisions: Sequence[Decision], votes: Sequence[Vote], manifest: Manifest
+) -> tuple[list[Decision], list[Vote], list[str]]:
+    """Leave out what the manifest has been told before: tools export all they have, answers of earlier rounds too.
+
+    Told again, a corrected label would look like a confirmed one.
+    """
+    if manifest.rounds is None:
+        return list(decisions), list(votes), []
+    names = [*manifest.classes, None]
+    known = {
+        one.row
+        for one in decisions
+        if one.settled
+        and manifest.rounds.number[one.row] > 0
+        and names[manifest.labels[one.row]] == (one.label if one.word in TRUSTED else None)
+    }
+    said = f"{len(known):,} rows were answered so before, and stay as they are"
+    return (
+        [one for one in decisions if one.row not in known],
+        [vote for vote in votes if vote.row not in known],
+        [said] if known else [],
+    )
 
 
 def _asked(queues: dict[str, pa.Table], findings: Findings) -> list[Asked]:

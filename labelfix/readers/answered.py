@@ -15,7 +15,8 @@ from labelfix.readers.fields import filled, texts
 from labelfix.readers.rows import Rows
 from labelfix.readers.sniffing import OURS
 
-ANSWERED = tuple(f"{OURS}{name}" for name in ("round", "stands_for", "decision", "previous_label"))
+ANSWERED = tuple(f"{OURS}{name}" for name in ("round", "stands_for", "decision"))
+PREVIOUS = f"{OURS}previous_label"
 
 
 def read_rounds(rows: Rows, classes: Sequence[str]) -> Rounds | None:
@@ -23,11 +24,19 @@ def read_rounds(rows: Rows, classes: Sequence[str]) -> Rounds | None:
     if not set(ANSWERED) <= set(rows.schema.names):
         return None
     number, stands_for = (_numbers(rows, name) for name in ANSWERED[:2])
-    said, before = (filled(texts(rows, name)).astype(str) for name in ANSWERED[2:])
-    named, which = np.unique(before, return_inverse=True)
+    said = filled(texts(rows, ANSWERED[2])).astype(str)
+    return Rounds(number.astype(np.int32), stands_for, np.isin(said, WRONG), _previous(rows, classes))
+
+
+def _previous(rows: Rows, classes: Sequence[str]) -> NDArray[np.int32]:
+    """Return the class that each row had before [N]; -1 where that is not known, or no class any more."""
+    if PREVIOUS not in rows.schema.names:
+        return np.full(len(rows), -1, np.int32)
     place = {name: k for k, name in enumerate(classes)}
-    previous = np.array([place.get(str(name), -1) for name in named], np.int32)[which]
-    return Rounds(number.astype(np.int32), stands_for, np.isin(said, WRONG), previous)
+    named, which = np.unique(filled(texts(rows, PREVIOUS)).astype(str), return_inverse=True)
+    # Where cells are blank, data frames write the whole numbers of the others with a fraction.
+    found = [place.get(name, place.get(name.removesuffix(".0"), -1)) for name in map(str, named)]
+    return np.array(found, np.int32)[which]
 
 
 def _numbers(rows: Rows, name: str) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labelfix.errors import InputError
 from labelfix.manifest import Images, Manifest
 from labelfix.readers import labels, sniffing
-from labelfix.readers.answered import ANSWERED, read_rounds
+from labelfix.readers.answered import ANSWERED, PREVIOUS, read_rounds
 from labelfix.readers.fields import Texts, filled, first_repeated, given_ids, texts, truth
 from labelfix.readers.images import EmbeddedImages, FileImages
 from labelfix.readers.interface import Columns
@@ -29,7 +29,7 @@ def assemble(rows: Rows, columns: Columns, source: str, notes: Sequence[str] = (
     if "label" not in roles:
         raise sniffing.no_label(rows)
     light = {name for name in roles.values() if not sniffing.is_bytes(rows.schema.field(name).type)}
-    light |= set(ANSWERED) & set(rows.schema.names)
+    light |= {*ANSWERED, PREVIOUS} & set(rows.schema.names)
     rows = rows.holding(sorted(light))
     codes, classes, more = labels.encode(rows, roles["label"])
     remarks += more

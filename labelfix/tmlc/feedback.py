@@ -94,11 +94,14 @@ class Feedback:
     """[R] standard deviation, likewise."""
     level: Floats
     """[1] what keeps the mean suspicion where it was."""
+    answers: NDArray[np.int64]
+    """[1] m, the answers that it was learnt from."""
 
     @classmethod
     def fit(cls, answered: Scored, wrong: NDArray[np.bool_], usual: Scored, rate: float) -> Self:
         """Fit on m answers, which say whether a label was `wrong` [m]; `usual` rows keep the mean suspicion `rate`."""
         from scipy.optimize import minimize
+        from scipy.special import expit
 
         K = answered.rows.classes
         pairs, pair = np.unique(answered.pairs, return_inverse=True)
@@ -118,7 +121,7 @@ class Feedback:
                 + OF_CLASS * (of_given[given] + of_suggested[suggested])
                 + OF_READING * (x @ of_reading)
             )
-            off = 1.0 / (1.0 + np.exp(-odds)) - wrong
+            off = expit(odds) - wrong
             gradient = [
                 [OF_LEVEL * off.sum(), OF_SLOPE * (off * (score - score.mean())).sum()],
                 OF_PAIR * np.bincount(pair, off, len(pairs)),
@@ -134,7 +137,7 @@ class Feedback:
         _, _, of_pair, of_given, of_suggested, of_reading = np.split(found, ends)
         one, two, three = np.float32(OF_PAIR), np.float32(OF_CLASS), np.float32(OF_READING)
         of_each = one * of_pair, two * of_given, two * of_suggested, three * of_reading
-        bare = cls(pairs, *of_each, centre, spread, np.zeros(1, np.float32))
+        bare = cls(pairs, *of_each, centre, spread, np.zeros(1, np.float32), np.array([len(wrong)]))
         level = level_offset((usual.score + bare(usual)).astype(np.float64), rate)
         return replace(bare, level=np.array([level], np.float32))
 

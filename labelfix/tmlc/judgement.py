@@ -110,6 +110,7 @@ class Judgement:
             "epochs": self.norms.epochs,
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
+            "answers": 0 if self.feedback is None else int(self.feedback.answers[0]),
         } | self.level.settings()
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelfix.correctors.replacing import COMMON_LEAD, RARE_LEAD, leads
+from labelfix.correctors.replacing import LEADS, leads
 
 SUSPICION = np.linspace(0.01, 0.99, 99).astype(np.float32)
 
@@ -17,8 +17,8 @@ def share(rate: float, low: float, weak: bool = False) -> float:
 
 
 def test_the_fewer_labels_are_wrong_the_more_a_suggestion_must_lead():
-    assert share(0.3, 0.2) == pytest.approx((1 - COMMON_LEAD) / 2, abs=0.02)
-    assert share(0.01, 0.0) == pytest.approx((1 - RARE_LEAD) / 2, abs=0.02)
+    assert share(0.3, 0.2) == pytest.approx((1 - LEADS[-1]) / 2, abs=0.02)
+    assert share(0.01, 0.0) == pytest.approx((1 - LEADS[0]) / 2, abs=0.02)
     assert share(0.01, 0.0) < share(0.1, 0.0) < share(0.3, 0.0)
 
 

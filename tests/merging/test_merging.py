@@ -217,6 +217,31 @@ def test_a_row_that_is_one_annotators_answer_is_corrected_for_all(tmp_path, make
     labelfix.merge(found, answers(tmp_path, [("r0", "b")]), tmp_path / "fixed.csv")
     rows = table(tmp_path / "fixed.csv")
     assert [(row["label"], row["labelfix.previous_label"]) for row in rows[:2]] == [("b", "a"), ("b", "b")]
+    assert [row["labelfix.decision"] for row in rows[:2]] == [
+        "corrected",
+        "confirmed",
+    ]  # the second was right
+    told = labelfix.read(tmp_path / "fixed.csv", with_images=False)
+    verdicts = told.rounds.verdicts(told.labels)
+    assert verdicts.rows.tolist() == [0, 1]
+    assert verdicts.wrong.tolist() == [True, False]
+
+
+def test_answers_of_an_earlier_round_that_come_again_change_nothing(letters, tmp_path, make_run):
+    """Tools export all they have: what was corrected must not look confirmed the second time."""
+    given = [("r0", "b"), ("r1", "b"), ("r2", "none of these"), ("r3", "c")]
+    first = labelfix.merge(letters(12), answers(tmp_path, given), tmp_path / "one.csv")
+    assert first.decisions == {"confirmed": 1, "corrected": 2, "none of these": 1}
+    again = make_run(tmp_path / "one.csv", tmp_path / "again")
+    both = answers(tmp_path, [*given[:3], ("r3", "a"), ("r4", "b")])  # one was changed, one is new
+    second = labelfix.merge(again, both, tmp_path / "two.csv")
+    assert second.decisions == {"confirmed": 1, "corrected": 1}
+    assert any("3 rows were answered so before" in note for note in second.notes)
+    one, two = ({row["id"]: row for row in table(tmp_path / f"{name}.csv")} for name in ("one", "two"))
+    assert all(one[id_] == two[id_] for id_ in ("r0", "r1", "r2", "r5"))
+    assert [two[id_]["labelfix.round"] for id_ in ("r0", "r3", "r4")] == ["1", "2", "2"]
+    assert labelfix.merge(again, answers(tmp_path, given), tmp_path / "three.csv").decisions == {}
+    assert (tmp_path / "three.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
 
 def test_huggingface_metadata_knows_the_new_columns(tmp_path, make_run):

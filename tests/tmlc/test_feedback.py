@@ -148,6 +148,25 @@ def test_what_was_answered_is_shown_as_it_was_and_the_rest_is_ranked_better() ->
     assert ranked["taught"] > ranked["deaf"] + 0.03
 
 
+def test_a_label_that_nothing_spoke_for_is_shown_among_many_classes_too() -> None:
+    rng = np.random.default_rng(0)
+    truth = (np.arange(900) % 30).astype(np.int32)
+    x = (4.0 * rng.normal(size=(30, 24))[truth] + rng.normal(size=(900, 24))).astype(np.float32)
+    order, *_ = _neighbours_of(Task(x, truth, truth, 30, "", ""), Recipe())
+    truth, asked = truth[order], np.arange(0, 900, 9)
+    evidence = evidence_of(Task(x[order], truth, truth, 30, "", ""), Recipe())
+    before = (truth[asked] + 1 + np.arange(100) % 29) % 30
+    evidence.told = Told(verdicts=Verdicts(asked, before.astype(np.int32), np.ones(100, bool)))
+    shown = evidence.answered()
+    assert shown is not None
+    rows_then, wrong_then = shown
+    assert wrong_then.all()
+    assert len(rows_then) == 100
+    assert (rows_then.candidates[:, 0] == rows_then.labels).all()
+    assert (rows_then.labels == before[np.searchsorted(asked, rows_then.rows)]).all()
+    assert rows_then.out_of_fold.margin[:, :, 0].mean() < -1.0  # heads speak against it
+
+
 def test_the_next_scan_learns_from_answers_to_chosen_rows(tmp_path) -> None:
     task, wrong = confusing(1)
     np.save(tmp_path / "x.npy", task.x)
@@ -172,6 +191,6 @@ def test_the_next_scan_learns_from_answers_to_chosen_rows(tmp_path) -> None:
         second = labelfix.scan(manifest, out=tmp_path / name, **scans)
         score = second.column("tmlc.score").astype(np.float64)
         ranked[name] = average_precision(score[left], wrong[left])
-        learnt = "tmlc learns from 150 answers" in (tmp_path / name / "run.json").read_text()
+        learnt = "150 answers have taught which labels to doubt" in (tmp_path / name / "run.json").read_text()
         assert learnt == (name == "fixed")
     assert ranked["fixed"] > ranked["forgot"] + 0.03
