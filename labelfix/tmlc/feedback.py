@@ -22,7 +22,7 @@ from labelfix.evidence import EvidenceChunk
 from labelfix.tmlc.calibrate import level_offset
 from labelfix.trajectories import Floats, Ints
 
-OF_PAIR, OF_CLASS, OF_READING = 0.7, 0.5, 0.25
+OF_PAIR, OF_CLASS, OF_READING = 0.5, 0.35, 0.25
 """Standard deviations of the effects in log-odds; readings are standardised."""
 OF_LEVEL, OF_SLOPE = 3.0, 0.3
 """Of what is dropped."""
