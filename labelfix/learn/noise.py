@@ -49,7 +49,7 @@ def boundary(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
 
 
 def instance(x: Floats, y: Ints, K: int, rate: float, rng: Generator) -> Ints:
-    """Flip by what a row looks like, through random projections of each class (Xia et al. 2020, §4, appendix B).
+    """Flip by what a row looks like, through random projections of each class (Xia et al. 2020, algorithm 2).
 
     A row's own rate is normal around the wanted one, with a deviation of .1 (below .2 half of the rate) and within
     0 … 1; where it goes is drawn from the softmax of x W of its class. The paper takes pixels for x.
