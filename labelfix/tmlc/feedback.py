@@ -4,8 +4,8 @@ A net that has seen no truth of a target knows how wrong labels look, but not wh
 Answers tell. The log-odds of an answered label being wrong are modelled as its score plus effects of the given class,
 of the suggested one, of the pair, and of a few readings, each with a normal prior around nothing (a logistic regression
 with random effects; Gelman & Hill 2007, ch. 14): few answers move little. That rows were chosen by their score does not
-bend the effects, since the score is in the model. Level and slope are fitted beside them and dropped: for the level
-there are answers to rows drawn at random (`labelfix.answers`).
+bend the effects, since the score is in the model, and so is how far to believe it. The level is fitted beside them and
+dropped: for that there are answers to rows drawn at random (`labelfix.answers`).
 
 As arrays: two floats a class, and one a pair that was asked about. Measured: examples/benchmarks/loop.md.
 """
@@ -24,8 +24,8 @@ from labelfix.trajectories import Floats, Ints
 
 OF_PAIR, OF_CLASS, OF_READING = 0.5, 0.35, 0.25
 """Standard deviations of the effects in log-odds; readings are standardised."""
-OF_LEVEL, OF_SLOPE = 3.0, 0.3
-"""Of what is dropped."""
+OF_SLOPE, OF_LEVEL = 0.3, 3.0
+"""Of the share of the score that is added or taken away, and of the level."""
 CLOSELY = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-7}
 """The loss is strictly convex: so near to its one minimum, the numbering of classes makes no difference."""
 PREFIX = "feedback."
@@ -92,6 +92,8 @@ class Feedback:
     """[R] mean of each reading over training rows."""
     spread: Floats
     """[R] standard deviation, likewise."""
+    slope: Floats
+    """[2] share of the score that is added, and the score at which that is nothing."""
     level: Floats
     """[1] what keeps the mean suspicion where it was."""
     answers: NDArray[np.int64]
@@ -134,10 +136,11 @@ class Feedback:
 
         start = np.zeros(ends[-1] + x.shape[1])
         found = minimize(loss, start, jac=True, method="L-BFGS-B", options=CLOSELY).x.astype(np.float32)
-        _, _, of_pair, of_given, of_suggested, of_reading = np.split(found, ends)
+        _, slope, of_pair, of_given, of_suggested, of_reading = np.split(found, ends)
         one, two, three = np.float32(OF_PAIR), np.float32(OF_CLASS), np.float32(OF_READING)
         of_each = one * of_pair, two * of_given, two * of_suggested, three * of_reading
-        bare = cls(pairs, *of_each, centre, spread, np.zeros(1, np.float32), np.array([len(wrong)]))
+        line = np.array([OF_SLOPE * slope[0], score.mean()], np.float32)
+        bare = cls(pairs, *of_each, centre, spread, line, np.zeros(1, np.float32), np.array([len(wrong)]))
         level = level_offset((usual.score + bare(usual)).astype(np.float64), rate)
         return replace(bare, level=np.array([level], np.float32))
 
@@ -148,6 +151,7 @@ class Feedback:
         found = self.of_given[scored.rows.labels] + self.of_suggested[scored.suggested] + self.level
         found += np.where(self.pairs[place] == code, self.of_pair[place], np.float32(0.0))
         found += ((scored.readings - self.centre) / self.spread) @ self.of_reading
+        found += self.slope[0] * (scored.score - self.slope[1])
         return np.asarray(found, np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -62,6 +62,14 @@ def test_few_answers_move_little_and_none_of_an_unknown_pair_matters() -> None:
     assert moved.std() < 0.35
 
 
+def test_a_score_that_says_too_much_is_believed_less() -> None:
+    asked, usual = rows(3000, 1), rows(4000, 2)
+    wrong = np.random.default_rng(0).random(3000) < 1 / (1 + np.exp(-(0.4 * asked.score - 1.2)))
+    found = Feedback.fit(asked, wrong, usual, rate=0.2)
+    assert found.slope[0] == pytest.approx(-0.6, abs=0.1)
+    assert (usual.score + found(usual)).std() < 0.6 * usual.score.std()
+
+
 def test_that_rows_were_chosen_by_their_score_bends_nothing() -> None:
     """Answers that follow the scores exactly, from the top alone, leave the order as it was."""
     drawn, usual = rows(20_000, 3), rows(4000, 2)
