@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.answers import Told
+from labelfix.answers import NOTHING, Told
 from labelfix.errors import InconclusiveError, InputError, UsageError
 from labelfix.learn import probe
 from labelfix.learn.backbone import Identity, choose_device
@@ -171,7 +171,7 @@ def answers_of(
 ) -> tuple[Told, tuple[str, ...]]:
     """Return what earlier answers say of these rows, trusted ones aside, and what was noted."""
     if manifest.rounds is None:
-        return Told(), ()
+        return NOTHING, ()
     left = len(rows) - (0 if manifest.trusted is None else int(manifest.trusted[rows].sum()))
     here = np.isin(np.arange(len(manifest)), rows)
     verdicts = manifest.rounds.verdicts(np.where(here, manifest.labels, np.int32(-1)))

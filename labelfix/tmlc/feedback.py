@@ -63,14 +63,16 @@ class Scored:
     def readings(self) -> Floats:
         """[n, R] mean margin and last loss, both out of fold; shares of the neighbours that carry the given label, that
         do and are believed, and that carry the suggested one."""
-        block = self.rows.out_of_fold
+        block, votes, believed = self.rows.out_of_fold, self.rows.votes, self.rows.reliable_votes
         assert block is not None
-        columns = [block.margin[:, :, 0].mean(axis=1), block.loss[:, -1]]
-        for votes in (self.rows.votes, self.rows.reliable_votes):
-            columns.append(np.zeros_like(columns[0]) if votes is None else votes[:, 0])
-        votes = self.rows.votes
-        other = None if votes is None else np.take_along_axis(votes, self.column[:, None], axis=1)[:, 0]
-        columns.append(np.zeros_like(columns[0]) if other is None else other)
+        nothing = np.zeros(len(self.rows), np.float32)
+        columns = [
+            block.margin[:, :, 0].mean(axis=1),
+            block.loss[:, -1],
+            nothing if votes is None else votes[:, 0],
+            nothing if believed is None else believed[:, 0],
+            nothing if votes is None else np.take_along_axis(votes, self.column[:, None], axis=1)[:, 0],
+        ]
         return np.stack(columns, axis=1).astype(np.float32)
 
 
@@ -111,38 +113,34 @@ class Feedback:
         centre, spread = readings.mean(axis=0), readings.std(axis=0) + np.float32(1e-6)
         x = ((answered.readings - centre) / spread).astype(np.float64)
         score = answered.score.astype(np.float64)
-        ends = np.cumsum([1, 1, len(pairs), K, K])
+        about = score - score.mean()
+        sizes = 1, 1, len(pairs), K, K, x.shape[1]
+        deviation = np.repeat([OF_LEVEL, OF_SLOPE, OF_PAIR, OF_CLASS, OF_CLASS, OF_READING], sizes)
+        ends = np.cumsum(sizes)[:-1]
 
-        def loss(effects: Numbers) -> tuple[float, Numbers]:
-            level, slope, of_pair, of_given, of_suggested, of_reading = np.split(effects, ends)
-            odds = (
-                score
-                + OF_LEVEL * level
-                + OF_SLOPE * slope * (score - score.mean())
-                + OF_PAIR * of_pair[pair]
-                + OF_CLASS * (of_given[given] + of_suggested[suggested])
-                + OF_READING * (x @ of_reading)
-            )
+        def loss(z: Numbers) -> tuple[float, Numbers]:
+            level, slope, of_pair, of_given, of_suggested, of_reading = np.split(deviation * z, ends)
+            odds = score + level + slope * about
+            odds += of_pair[pair] + of_given[given] + of_suggested[suggested] + x @ of_reading
             off = expit(odds) - wrong
             gradient = [
-                [OF_LEVEL * off.sum(), OF_SLOPE * (off * (score - score.mean())).sum()],
-                OF_PAIR * np.bincount(pair, off, len(pairs)),
-                OF_CLASS * np.bincount(given, off, K),
-                OF_CLASS * np.bincount(suggested, off, K),
-                OF_READING * (x.T @ off),
+                [off.sum(), off @ about],
+                np.bincount(pair, off, len(pairs)),
+                np.bincount(given, off, K),
+                np.bincount(suggested, off, K),
+                x.T @ off,
             ]
-            value = (np.logaddexp(0.0, odds) - wrong * odds).sum() + (effects**2).sum() / 2
-            return float(value), np.concatenate(gradient) + effects
+            value = (np.logaddexp(0.0, odds) - wrong * odds).sum() + (z**2).sum() / 2
+            return float(value), deviation * np.concatenate(gradient) + z
 
-        start = np.zeros(ends[-1] + x.shape[1])
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", options=CLOSELY).x.astype(np.float32)
-        _, slope, of_pair, of_given, of_suggested, of_reading = np.split(found, ends)
-        one, two, three = np.float32(OF_PAIR), np.float32(OF_CLASS), np.float32(OF_READING)
-        of_each = one * of_pair, two * of_given, two * of_suggested, three * of_reading
-        line = np.array([OF_SLOPE * slope[0], score.mean()], np.float32)
-        bare = cls(pairs, *of_each, centre, spread, line, np.zeros(1, np.float32), np.array([len(wrong)]))
-        level = level_offset((usual.score + bare(usual)).astype(np.float64), rate)
-        return replace(bare, level=np.array([level], np.float32))
+        found = minimize(loss, np.zeros(len(deviation)), jac=True, method="L-BFGS-B", options=CLOSELY)
+        effects = (deviation * found.x).astype(np.float32)
+        _, slope, of_pair, of_given, of_suggested, of_reading = np.split(effects, ends)
+        line, level = np.array([slope[0], score.mean()], np.float32), np.zeros(1, np.float32)
+        of_each = of_pair, of_given, of_suggested, of_reading
+        bare = cls(pairs, *of_each, centre, spread, line, level, np.array([len(wrong)]))
+        offset = level_offset((usual.score + bare(usual)).astype(np.float64), rate)
+        return replace(bare, level=np.array([offset], np.float32))
 
     def __call__(self, scored: Scored) -> Floats:
         """Return what to add to the scores [n]."""
