@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 HELD_BYTES = 512 << 20
 """Standardised features are kept in memory up to this size."""
+BELIEVED = 0.5
+"""How far heads believe, before they have seen any features, that a class is as common as its labels: the share of its
+log prior that the bias begins at. At 0, heads call rows of rare classes right too readily, since a bias moves by a few
+learning rates only; at 1, wrong labels that make a class look common are believed too (benchmarks' LOG.md)."""
 HELD = ("weight", "bias", "mean", "scale", "progress")
 """Arrays in the file of heads."""
 
@@ -114,6 +118,7 @@ def train(
     import torch
 
     device, F = choose_device(recipe), recipe.folds
+    shares = [np.bincount(labels[folds != fold], minlength=classes) for fold in range(F)]
     target = torch.from_numpy(labels.astype(np.int64)).to(device)
     teaches = torch.from_numpy((folds[:, None] != np.arange(F)).astype(np.float32)).to(device)  # [n, F]
     minus_one = -torch.ones(1, 1, 1, device=device)
@@ -124,7 +129,7 @@ def train(
         p.scatter_add_(2, given, minus_one.expand_as(given))
         p *= teaches.index_select(0, at)[:, :, None] / len(picked)
 
-    return _descend(features, rows, F, classes, residual, recipe, fitted_on, progress)
+    return _descend(features, rows, _priors(shares), residual, recipe, fitted_on, progress)
 
 
 def train_variants(
@@ -142,15 +147,23 @@ def train_variants(
         p.mul_(wanted.sum(dim=2, keepdim=True)).sub_(wanted).div_(len(picked))
 
     recipe = replace(recipe, checkpoints=1)
-    return _descend(features, rows, len(variants), classes, residual, recipe, fitted_on, progress)
+    priors = _priors([variant.counts(classes) for variant in variants])
+    return _descend(features, rows, priors, residual, recipe, fitted_on, progress)
+
+
+def _priors(counts: Sequence[NDArray[np.number]]) -> Floats:
+    """Return the bias [F, K] that heads begin at, of how many rows [K] of each class they are taught."""
+    seen = np.stack(counts).astype(np.float64) + 1.0
+    return np.asarray(BELIEVED * np.log(seen * len(seen[0]) / seen.sum(axis=1, keepdims=True)), np.float32)
 
 
 def _descend(
-    features: Features, rows: NDArray[np.intp], heads: int, classes: int,
+    features: Features, rows: NDArray[np.intp], priors: Floats,
     residual: Callable[[torch.Tensor, NDArray[np.intp]], None], recipe: Recipe, fitted_on: str, progress: Progress,
 ) -> Heads:  # fmt: skip
     """Train heads together: AdamW with a cosine schedule after a short warm-up, on standardised features.
 
+    They begin at the bias `priors` [F, K], which a short training hardly moves.
     Weights are kept in float32; products with features are taken in the recipe's precision. `residual` turns
     probabilities [b, heads, K] of the rows at positions [b] into the loss's slopes by their logits, in place.
     """
@@ -158,7 +171,7 @@ def _descend(
 
     device = choose_device(recipe)
     dtype = choose_dtype(recipe, device)
-    count, width, F, K = len(rows), features.shape[1], heads, classes
+    count, width, (F, K) = len(rows), features.shape[1], priors.shape
     mean, scale = _standardisation(features, rows)
     centre, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -179,7 +192,7 @@ def _descend(
             held[start : start + 2048] = standardised(np.arange(start, min(start + 2048, count)))
 
     # One weight matrix for all heads (d, F·K); the gradient of softmax regression is written down, not recorded.
-    weight, bias = torch.zeros(width, F * K, device=device), torch.zeros(F * K, device=device)
+    weight, bias = torch.zeros(width, F * K, device=device), torch.tensor(priors.ravel(), device=device)
     groups = [
         {"params": [weight], "weight_decay": recipe.weight_decay},
         {"params": [bias], "weight_decay": 0.0},

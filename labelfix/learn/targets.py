@@ -45,6 +45,12 @@ class Targets:
         """[m] rows that take part."""
         return np.flatnonzero(self.p.any(axis=1))
 
+    def counts(self, classes: int) -> NDArray[np.float64]:
+        """Return how many rows [K] each class is the label of, shares of rows added up."""
+        listed = np.bincount(self.classes.ravel(), self.p.ravel(), classes)
+        even = 0.0 if self.rest is None else float(self.rest.sum(dtype=np.float64)) / classes
+        return np.asarray(listed + even, np.float64)
+
     def of(self, at: NDArray[np.intp]) -> Targets:
         """Return the labels of some rows."""
         return Targets(self.classes[at], self.p[at], None if self.rest is None else self.rest[at])

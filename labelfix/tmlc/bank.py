@@ -28,6 +28,8 @@ from labelfix.tmlc.memorising import memorised
 from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, draw_task
 from labelfix.tmlc.spreading import spread
 
+VERSION = 2
+"""Of lessons: how source tasks are drawn, how heads learn them and what perception makes of that."""
 ROWS = 256
 REGIMES = {"probe": 0.83, "probabilities": 0.1, "memorised": 0.07}
 """How tasks are learnt and how often: as in a scan, as where the user brings probabilities, and by heart."""
@@ -171,7 +173,7 @@ def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> Non
         regime = str(rng.choice(list(REGIMES), p=list(REGIMES.values())))
     lesson = lesson_of(task, random_recipe(rng, *task.x.shape), rng, regime)
     with writing(_lesson_path(bank, number)) as temporary, temporary.open("wb") as file:
-        np.savez(file, **vars(lesson))
+        np.savez(file, version=VERSION, **vars(lesson))
 
 
 def numbers(tasks: int, finetuned: int = 0) -> list[int]:
@@ -180,13 +182,13 @@ def numbers(tasks: int, finetuned: int = 0) -> list[int]:
 
 
 def load_bank(bank: Path, tasks: int, finetuned: int = 0) -> list[Lesson]:
-    """Read lessons back; raises InputError for lessons of an older version."""
+    """Read lessons back; raises InputError for lessons of another version."""
     lessons = []
     for number in numbers(tasks, finetuned):
         with np.load(_lesson_path(bank, number)) as file:
             held = {name: file[name] for name in file.files}
-        if "regime" not in held:
-            raise InputError(f"{bank}: was made by an older labelfix; delete it, or choose another --bank")
+        if int(held.pop("version", 0)) != VERSION:
+            raise InputError(f"{bank}: was made by another labelfix; delete it, or choose another --bank")
         scalars = {name: str(held[name]) for name in ("source", "family", "regime")}
         lessons.append(Lesson(**(held | scalars | {"others": bool(held["others"])})))
     return lessons

@@ -18,9 +18,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.evidence import EvidenceChunk
 from labelfix.tmlc.calibrate import level_offset
-from labelfix.trajectories import Floats, Ints
+from labelfix.tmlc.scored import Scored
+from labelfix.trajectories import Floats
 
 OF_PAIR, OF_CLASS, OF_READING = 0.5, 0.35, 0.25
 """Standard deviations of the effects in log-odds; readings are standardised."""
@@ -31,49 +31,6 @@ CLOSELY = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-7}
 PREFIX = "feedback."
 
 Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """Rows as they are judged without feedback."""
-
-    rows: EvidenceChunk
-    """Their evidence; n rows."""
-    score: Floats
-    """[n] log-odds of the label being wrong."""
-    column: NDArray[np.intp]
-    """[n] the candidate that is likeliest if it is."""
-
-    @classmethod
-    def of(cls, rows: EvidenceChunk, score: Floats, log_q: Floats) -> Self:
-        """Take the suggestion from the net's log-posteriors [n, C + 1]."""
-        return cls(rows, score, 1 + log_q[:, 1:-1].argmax(axis=1))
-
-    @property
-    def suggested(self) -> Ints:
-        """[n] class."""
-        return np.take_along_axis(self.rows.candidates, self.column[:, None], axis=1)[:, 0]
-
-    @property
-    def pairs(self) -> NDArray[np.int64]:
-        """[n] given class × K + suggested class."""
-        return self.rows.labels.astype(np.int64) * self.rows.classes + self.suggested
-
-    @property
-    def readings(self) -> Floats:
-        """[n, R] mean margin and last loss, both out of fold; shares of the neighbours that carry the given label, that
-        do and are believed, and that carry the suggested one."""
-        block, votes, believed = self.rows.out_of_fold, self.rows.votes, self.rows.reliable_votes
-        assert block is not None
-        nothing = np.zeros(len(self.rows), np.float32)
-        columns = [
-            block.margin[:, :, 0].mean(axis=1),
-            block.loss[:, -1],
-            nothing if votes is None else votes[:, 0],
-            nothing if believed is None else believed[:, 0],
-            nothing if votes is None else np.take_along_axis(votes, self.column[:, None], axis=1)[:, 0],
-        ]
-        return np.stack(columns, axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +59,8 @@ class Feedback:
     """[1] m, the answers that it was learnt from."""
 
     @classmethod
-    def fit(cls, answered: Scored, wrong: NDArray[np.bool_], usual: Scored, rate: float) -> Self:
-        """Fit on m answers, which say whether a label was `wrong` [m]; `usual` rows keep the mean suspicion `rate`."""
+    def fit(cls, answered: Scored, wrong: NDArray[np.bool_], usual: Scored) -> Self:
+        """Fit on m answers, which say whether a label was `wrong` [m]; `usual` rows keep their mean suspicion."""
         from scipy.optimize import minimize
         from scipy.special import expit
 
@@ -139,7 +96,8 @@ class Feedback:
         line, level = np.array([slope[0], score.mean()], np.float32), np.zeros(1, np.float32)
         of_each = of_pair, of_given, of_suggested, of_reading
         bare = cls(pairs, *of_each, centre, spread, line, level, np.array([len(wrong)]))
-        offset = level_offset((usual.score + bare(usual)).astype(np.float64), rate)
+        before = usual.score.astype(np.float64)
+        offset = level_offset(before + bare(usual), float(expit(before).mean()))
         return replace(bare, level=np.array([offset], np.float32))
 
     def __call__(self, scored: Scored) -> Floats:

@@ -5,7 +5,7 @@ Unseen rows have no in-sample block: they are judged as training rows are when i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,14 +15,16 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share
-from labelfix.tmlc.feedback import Feedback, Scored
+from labelfix.tmlc.feedback import Feedback
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.level import Level, contradicted
 from labelfix.tmlc.net import TMLCNet
 from labelfix.tmlc.parting import part
+from labelfix.tmlc.scored import Scored
+from labelfix.tmlc.transitions import Transitions
 from labelfix.trajectories import Floats
 
-SAMPLE = 20_000
+SAMPLE = 60_000
 """Rows that percentiles and medians are taken from; counts are of all rows."""
 BLENDED = 4_096
 """Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
@@ -41,6 +43,8 @@ class Judgement:
     """None where nothing was learnt out of fold."""
     level: Level
     """What the mean suspicion rests on."""
+    transitions: Transitions | None
+    """Which classes are given for which."""
     feedback: Feedback | None = None
     """What annotators' answers change; None where nobody was asked."""
 
@@ -48,60 +52,57 @@ class Judgement:
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
         """Fit norms and blend; the level joins two estimates of the error rate where both can be made, and an audit.
 
-        Answers move what is left of the rows apart, and leave their mean suspicion.
+        Pairs of classes and answers move rows apart, and leave their mean suspicion.
         """
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample, counts, evidence.epochs)
         some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
         left = some.untrusted()
-        log_q = net.posterior(left.as_unseen(), norms)
-        withheld = _log_odds(log_q)
+        withheld = _log_odds(net.posterior(left.as_unseen(), norms))
         weight = weight_of_whole(left, norms.voting)
         whole = _log_odds(net.posterior(left, norms)) if weight else None
         blend = Blend.fit(withheld, whole, left, weight)
         known = known_wrong.compare(
             lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), left, evidence.told.mended
         )
-        differ = _readers_differ(some)
-        if known is None or sample.probabilities is None:
-            return cls(norms, blend, known, Level(readers_differ=differ))
-        gap = part(blend(withheld, None, left.as_unseen()))
-        views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-        learnt = contradicted(left)
-        learnt = None if learnt is None else gap.moved(learnt)
-        level = Level(tuple(map(gap.moved, views)), evidence.told.audit, differ, learnt)
-        _, rate, _ = level.interval()
-        blend = Blend.fit(withheld, whole, left, weight, rate, 1.0 + gap.depth, level.is_unswayed)
-        answered, feedback = evidence.answered(), None
-        if answered is not None and len(answered[0]):
+        level = Level(readers_differ=_readers_differ(some))
+        if known is not None and sample.probabilities is not None:
+            gap = part(blend(withheld, None, left.as_unseen()))
+            views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
+            learnt = contradicted(left)
+            learnt = None if learnt is None else gap.moved(learnt)
+            level = replace(
+                level, views=tuple(map(gap.moved, views)), audit=evidence.told.audit, contradicted=learnt
+            )
+            _, rate, _ = level.interval()
+            blend = Blend.fit(withheld, whole, left, weight, rate, 1.0 + gap.depth, level.is_unswayed)
+        usual, _ = _scored(net, norms, blend, sample.untrusted())
+        transitions, feedback = Transitions.fit(usual), None
+        answered = evidence.answered()
+        if known is not None and answered is not None and len(answered[0]):
             rows, wrong = answered
-            asked = net.posterior(rows, norms)
-            before = Scored.of(rows, blend(_log_odds(asked), None, rows), asked)
-            usual = Scored.of(left, blend(withheld, whole, left), log_q)
-            feedback = Feedback.fit(before, wrong, usual, rate)
-        return cls(norms, blend, known, level, feedback)
+            asked, _ = _scored(net, norms, blend, rows)
+            asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
+            feedback = Feedback.fit(asked, wrong, usual)
+        return cls(norms, blend, known, level, transitions, feedback)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
-        withheld = net.posterior(rows.as_unseen(), self.norms)  # [n, C + 1]
-        if self.blend.whole and rows.in_sample is not None:
-            whole = net.posterior(rows, self.norms)
-            score = self.blend(_log_odds(withheld), _log_odds(whole), rows)
-            part = self.blend.whole
-            mixed = (1.0 - part) * np.maximum(withheld, LEAST) + part * np.maximum(whole, LEAST)
-            log_q = np.asarray(mixed, np.float32)
-        else:
-            score, log_q = self.blend(_log_odds(withheld), None, rows), withheld
-        if self.feedback is not None:
-            score = score + self.feedback(Scored.of(rows, score, withheld))
+        scored, log_q = _scored(net, self.norms, self.blend, rows)
+        for effects in (self.transitions, self.feedback):
+            scored = scored if effects is None else scored.moved(effects(scored))
+        score = scored.score
         right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
         others = log_q[:, 1:-1] - np.logaddexp.reduce(log_q[:, 1:], axis=1)[:, None]
         return score, np.exp(np.concatenate([right[:, None], others + (right + score)[:, None]], axis=1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a State."""
-        return self.norms.arrays() | (self.feedback.arrays() if self.feedback is not None else {})
+        arrays = self.norms.arrays()
+        for effects in (self.transitions, self.feedback):
+            arrays |= {} if effects is None else effects.arrays()
+        return arrays
 
     def settings(self) -> dict[str, Any]:
         """Plain values for a State."""
@@ -118,8 +119,21 @@ class Judgement:
         """Undo `arrays` and `settings`, for scoring."""
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
-        blend, feedback = Blend.from_dict(settings["blend"]), Feedback.of(arrays)
-        return cls(norms, blend, known, Level.of(settings), feedback)
+        blend, transitions = Blend.from_dict(settings["blend"]), Transitions.of(arrays)
+        return cls(norms, blend, known, Level.of(settings), transitions, Feedback.of(arrays))
+
+
+def _scored(
+    net: TMLCNet, norms: perception.Norms, blend: Blend, rows: EvidenceChunk
+) -> tuple[Scored, Floats]:
+    """Return rows as the blend scores them, and the log-posteriors [n, C + 1] of their candidates."""
+    withheld = net.posterior(rows.as_unseen(), norms)
+    if not blend.whole or rows.in_sample is None:
+        return Scored.of(rows, blend(_log_odds(withheld), None, rows), withheld), withheld
+    whole, part = net.posterior(rows, norms), blend.whole
+    scored = Scored.of(rows, blend(_log_odds(withheld), _log_odds(whole), rows), withheld)
+    mixed = (1.0 - part) * np.maximum(withheld, LEAST) + part * np.maximum(whole, LEAST)
+    return scored, np.asarray(mixed, np.float32)
 
 
 def _readers_differ(rows: EvidenceChunk) -> float:

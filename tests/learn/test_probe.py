@@ -101,3 +101,35 @@ def test_damaged_heads_are_named(tmp_path):
     (tmp_path / "heads.safetensors").write_bytes(b"no heads")
     with pytest.raises(InputError, match=r"heads\.safetensors: the saved heads cannot be read"):
         Heads.load(tmp_path / "heads.safetensors")
+
+
+def test_heads_begin_half_believing_how_common_a_class_is():
+    """With features that say nothing and next to no training, odds are the square root of the counts'."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(ROWS) < 0.1).astype(np.int32)
+    features = Features.from_array(rng.normal(size=(ROWS, WIDTH)).astype(np.float32))
+    heads = train(features, labels, (np.arange(ROWS) % 5).astype(np.int32), Recipe(learning_rate=1e-6))
+    counts = 1 + np.stack(
+        [np.bincount(labels[np.arange(ROWS) % 5 != fold], minlength=2) for fold in range(5)]
+    )
+    odds = heads.bias[-1, :, 1] - heads.bias[-1, :, 0]
+    np.testing.assert_allclose(odds, 0.5 * np.log(counts[:, 1] / counts[:, 0]), atol=1e-3)
+
+
+def test_an_error_that_takes_a_common_thing_for_a_rare_one_is_suspected_above_the_rest():
+    rng = np.random.default_rng(0)
+    truth = (rng.random(ROWS) < 0.08).astype(np.int32)
+    x = 1.2 * truth[:, None] * np.ones(WIDTH) / 2 + rng.normal(size=(ROWS, WIDTH))
+    labels = truth.copy()
+    wrong = rng.choice(np.flatnonzero(truth == 0), 15, replace=False)
+    labels[wrong] = 1
+    folds = (np.arange(ROWS) % 5).astype(np.int32)
+    heads = train(Features.from_array(x.astype(np.float32)), labels, folds)
+    margin = np.empty(ROWS)
+    for fold in range(5):
+        rows = np.flatnonzero(folds == fold)
+        weight, bias = heads.out_of_fold(fold)
+        logits = (x[rows].astype(np.float32) @ weight + bias).reshape(len(rows), heads.epochs, CLASSES)[:, -1]
+        at = np.arange(len(rows))
+        margin[rows] = logits[at, 1 - labels[rows]] - logits[at, labels[rows]]
+    assert np.median(margin[wrong]) > np.quantile(margin[labels == truth], 0.9)

@@ -36,3 +36,12 @@ def test_soft_labels_sum_to_one_whatever_is_given():
 def test_only_the_rows_asked_for_come_in_their_order():
     targets = Targets.hard(np.array([0, 1, 2], np.int32))
     np.testing.assert_array_equal(targets.dense(np.array([2, 0]), 3), [[0, 0, 1], [1, 0, 0]])
+
+
+def test_counts_add_up_shares_and_what_is_not_listed():
+    soft = Targets.soft(
+        np.array([[0, 1], [2, 0]]), np.array([[0.5, 0.3], [1.0, 0.0]], np.float32), np.array([0.2, 0.0])
+    )
+    dense = soft.dense(np.arange(2), 4)
+    np.testing.assert_allclose(soft.counts(4).sum(), 2.0, atol=1e-6)
+    np.testing.assert_allclose(soft.counts(4), dense.sum(axis=0), atol=0.1)
