@@ -15,11 +15,8 @@ OUTSIDE, COPIED, GROUPED = 0.06, 0.1, 0.1
 """How many tasks hold images of none of their classes, copies, and groups that share a fold."""
 RATES = ((0.0, 0.0, 0.12), (0.005, 0.10, 0.44), (0.10, 0.50, 0.44))
 """(low, high, share): error rates of source tasks, with weight on the low ones that are common in practice."""
-UNEVEN, RAREST, FEW = 0.4, 0.03, 8
-"""How many tasks cut from real sets have rare classes, the least share of its rows that a class keeps, and about how
-many rows it has at least."""
-FEWEST, MOST = 400, 6000
-"""Rows, at least and at most, of tasks cut from real sets."""
+MOST = 6000
+"""Rows, at most, of tasks cut from real sets."""
 PICTURED = 1000
 """Rows, at most, of tasks of images: a whole network is trained on each."""
 UNKNOWN = 0.4
@@ -180,7 +177,7 @@ def generated(rng: np.random.Generator) -> tuple[Floats, Ints, int]:
 def from_clean(
     rng: np.random.Generator, clean: CleanSet, most: int = MOST
 ) -> tuple[Floats, Ints, int, NDArray[np.intp]]:
-    """Cut classes, at most so many rows, and columns out of a clean set; sometimes make classes rare, blur features.
+    """Cut classes, at most so many rows, and columns out of a clean set, and sometimes blur its features.
 
     Returns features [n, d], labels [n], K and which rows of the set these are [n].
     """
@@ -188,14 +185,8 @@ def from_clean(
     K = len(all_classes) if rng.random() < 0.5 else int(rng.integers(2, len(all_classes) + 1))
     kept = rng.choice(all_classes, K, replace=False)
     rows = np.flatnonzero(np.isin(clean.y, kept))
-    if rng.random() < UNEVEN:
-        size = np.bincount(clean.y[rows], minlength=int(all_classes.max()) + 1)
-        share = np.maximum(RAREST ** rng.uniform(0.0, 1.0, len(size)), FEW / np.maximum(size, 1))
-        share[rng.choice(kept)] = 1.0
-        uneven = rows[rng.random(len(rows)) < share[clean.y[rows]]]
-        rows = uneven if len(uneven) >= FEWEST else rows
     most = min(most, len(rows))
-    n = most if rng.random() < 0.4 else int(rng.integers(min(FEWEST, most), most + 1))
+    n = most if rng.random() < 0.4 else int(rng.integers(min(400, most), most + 1))
     rows = rng.choice(rows, n, replace=False)
     x = clean.x[rows].astype(np.float32)
     if rng.random() < 0.5:

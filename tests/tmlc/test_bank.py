@@ -14,7 +14,7 @@ from labelfix.metatraining import digits
 from labelfix.progress import Silent
 from labelfix.tmlc.bank import build_bank, lesson_of, load_bank
 from labelfix.tmlc.perception import STATIC
-from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, from_clean, with_copies, with_strangers
+from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, with_copies, with_strangers
 
 
 def test_a_bank_is_continued_where_it_stopped_and_does_not_depend_on_that(tmp_path: Path) -> None:
@@ -106,15 +106,3 @@ def test_images_of_none_of_the_classes_and_copies_keep_labels_in_range() -> None
     copied = with_copies(task, rng)
     assert len(copied.x) > len(task.x)
     np.testing.assert_array_equal(copied.given[: len(given)], given)
-
-
-def test_sets_cut_into_tasks_have_rare_classes_at_times_but_never_next_to_none() -> None:
-    clean, rng = digits(), np.random.default_rng(0)
-    rarest = []
-    for _ in range(60):
-        _, y, K, _ = from_clean(rng, clean)
-        size = np.bincount(y, minlength=K)
-        assert size.min() >= 1
-        rarest.append(size.min() * K / size.sum())
-    assert 10 < sum(share < 0.4 for share in rarest) < 40
-    assert sum(share > 0.7 for share in rarest) > 20
