@@ -78,13 +78,14 @@ class Judgement:
             _, rate, _ = level.interval()
             blend = Blend.fit(withheld, whole, left, weight, rate, 1.0 + gap.depth, level.is_unswayed)
         usual, _ = _scored(net, norms, blend, sample.untrusted())
-        transitions, feedback = Transitions.fit(usual), None
-        answered = evidence.answered()
-        if known is not None and answered is not None and len(answered[0]):
-            rows, wrong = answered
-            asked, _ = _scored(net, norms, blend, rows)
-            asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
-            feedback = Feedback.fit(asked, wrong, usual)
+        answered = evidence.answered() if known is not None else None
+        if answered is None or not len(answered[0]):
+            return cls(norms, blend, known, level, Transitions.fit(usual))
+        rows, wrong = answered
+        asked, _ = _scored(net, norms, blend, rows)
+        transitions = Transitions.fit(usual, asked, wrong)
+        asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
+        feedback = Feedback.fit(asked, wrong, usual)
         return cls(norms, blend, known, level, transitions, feedback)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:

@@ -55,13 +55,17 @@ class Transitions:
     """[1] what keeps the mean suspicion where it was."""
 
     @classmethod
-    def fit(cls, scored: Scored) -> Self:
-        """Fit on training rows [n]."""
-        K, pairs = scored.rows.classes, scored.pairs
-        wrong, doubted = (
-            np.bincount(pairs[which], minlength=K * K).reshape(K, K).astype(np.float64)
-            for which in (scored.score > 0, _doubted(scored))
-        )
+    def fit(
+        cls, scored: Scored, answered: Scored | None = None, was: NDArray[np.bool_] | None = None
+    ) -> Self:
+        """Fit on training rows [n]; and on rows [m] as they were before annotators said that the label `was` wrong [m]:
+        what was mended would else be missing where it was found.
+        """
+        wrong, doubted = _counts(scored, scored.score > 0)
+        if answered is not None and was is not None:
+            wrong, doubted = (
+                one + more for one, more in zip((wrong, doubted), _counts(answered, was), strict=True)
+            )
         effects = ONE_WAY * _one_way(wrong) + TOGETHER * _together(wrong)
         effects += CONVINCED * _convinced(wrong, doubted)
         bare = cls(effects.astype(np.float32), np.zeros(1, np.float32))
@@ -84,6 +88,16 @@ class Transitions:
         if f"{PREFIX}of_pair" not in arrays:
             return None
         return cls(arrays[PREFIX + "of_pair"], arrays[PREFIX + "level"])
+
+
+def _counts(scored: Scored, wrong: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+    """Count rows that are called wrong, and rows that are doubted, by given and suggested class [K, K]."""
+    K, pairs = scored.rows.classes, scored.pairs
+    one, other = (
+        np.bincount(pairs[which], minlength=K * K).reshape(K, K).astype(np.float64)
+        for which in (wrong, _doubted(scored))
+    )
+    return one, other
 
 
 def _one_way(wrong: Numbers) -> Numbers:

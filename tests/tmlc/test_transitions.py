@@ -81,6 +81,18 @@ def test_without_votes_the_heads_say_which_rows_are_doubted() -> None:
     assert found.of_pair[2, 3] > 0.8
 
 
+def test_errors_that_were_mended_are_still_counted() -> None:
+    scored = rows(8000, 5, {(2, 3): 0.6})
+    of_pair = (scored.rows.labels == 2) & (scored.suggested == 3)
+    was_wrong = scored.score > 0
+    mended = np.flatnonzero(of_pair & was_wrong)
+    left = np.setdiff1d(np.arange(8000), mended)
+    one, other = (Scored(scored.rows.take(at), scored.score[at], scored.column[at]) for at in (left, mended))
+    forgotten, remembered = Transitions.fit(one), Transitions.fit(one, other, was_wrong[mended])
+    assert forgotten.of_pair[2, 3] < 0.0
+    np.testing.assert_allclose(remembered.of_pair, Transitions.fit(scored).of_pair, atol=1e-6)
+
+
 def test_nothing_called_wrong_moves_nothing() -> None:
     assert not Transitions.fit(rows(500, 3, usual=0.0)).of_pair.any()
 
