@@ -15,7 +15,7 @@ from labelfix.findings import Findings
 
 @pytest.fixture
 def scanned(plant):
-    data = plant(rows=120, wrong=6)
+    data = plant(rows=240, wrong=24)
     assert run([*data.command, "-o", str(data.path / "run")]) == 0
     return data
 

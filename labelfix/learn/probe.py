@@ -32,9 +32,6 @@ BELIEVED = 0.5
 """How far heads believe, before they have seen any features, that a class is as common as its labels: the share of its
 log prior that the bias begins at. At 0, heads call rows of rare classes right too readily, since a bias moves by a few
 learning rates only; at 1, wrong labels that make a class look common are believed too (benchmarks' LOG.md)."""
-EVEN = 20.0
-"""Rows that each class is thought to have besides. A fold that holds many of a small class leaves its head few of it,
-by chance alone, and its rows would look wrong."""
 HELD = ("weight", "bias", "mean", "scale", "progress")
 """Arrays in the file of heads."""
 
@@ -155,9 +152,17 @@ def train_variants(
 
 
 def _priors(counts: Sequence[NDArray[np.number]]) -> Floats:
-    """Return the bias [F, K] that heads begin at, of how many rows [K] of each class they are taught."""
-    seen = np.stack(counts).astype(np.float64) + EVEN
-    return np.asarray(BELIEVED * np.log(seen * len(seen[0]) / seen.sum(axis=1, keepdims=True)), np.float32)
+    """Return the bias [F, K] that heads begin at, of how many rows [K] of each class they are taught.
+
+    What classes differ by is drawn towards nothing as far as chance explains it (DerSimonian & Laird 1986): a fold that
+    holds many rows of a class leaves its head few of it, and they would all look wrong where classes are even.
+    """
+    seen = np.stack(counts).astype(np.float64) + 0.5
+    total = seen.sum(axis=1, keepdims=True)  # the weight of a logarithm is its count
+    off = np.log(seen) - (seen * np.log(seen)).sum(axis=1, keepdims=True) / total
+    excess = (seen * off**2).sum(axis=1, keepdims=True) - (seen.shape[1] - 1)
+    between = np.maximum(excess, 0.0) / np.maximum(total - (seen**2).sum(axis=1, keepdims=True) / total, 1e-9)
+    return np.asarray(BELIEVED * off * between / (between + 1.0 / seen), np.float32)
 
 
 def _descend(

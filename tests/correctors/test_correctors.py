@@ -36,7 +36,7 @@ def evidence(classes: int = 4, rows: int = 200, seed: int = 0) -> Replay:
 
 @pytest.fixture(scope="module", params=[4, 20], ids=["4 classes", "20 classes"])
 def data(request) -> Replay:
-    return evidence(request.param, rows=300)
+    return evidence(request.param)
 
 
 @pytest.fixture(params=CORRECTORS)
