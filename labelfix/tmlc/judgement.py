@@ -25,7 +25,7 @@ from labelfix.tmlc.transitions import Transitions
 from labelfix.trajectories import Floats
 
 SAMPLE = 60_000
-"""Rows that percentiles and medians are taken from; counts are of all rows."""
+"""Rows that percentiles are taken from and pairs of classes counted in; other counts are of all rows."""
 BLENDED = 4_096
 """Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
 
