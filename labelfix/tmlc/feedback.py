@@ -18,7 +18,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.tmlc.calibrate import level_offset
 from labelfix.tmlc.scored import Scored
 from labelfix.trajectories import Floats
 
@@ -96,9 +95,7 @@ class Feedback:
         line, level = np.array([slope[0], score.mean()], np.float32), np.zeros(1, np.float32)
         of_each = of_pair, of_given, of_suggested, of_reading
         bare = cls(pairs, *of_each, centre, spread, line, level, np.array([len(wrong)]))
-        before = usual.score.astype(np.float64)
-        offset = level_offset(before + bare(usual), float(expit(before).mean()))
-        return replace(bare, level=np.array([offset], np.float32))
+        return replace(bare, level=usual.level(bare(usual)))
 
     def __call__(self, scored: Scored) -> Floats:
         """Return what to add to the scores [n]."""

@@ -83,7 +83,7 @@ class Judgement:
             return cls(norms, blend, known, level, Transitions.fit(usual))
         rows, wrong = answered
         asked, _ = _scored(net, norms, blend, rows)
-        transitions = Transitions.fit(usual, asked, wrong)
+        transitions = Transitions.fit(usual, (asked, wrong))
         asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
         feedback = Feedback.fit(asked, wrong, usual)
         return cls(norms, blend, known, level, transitions, feedback)

@@ -25,7 +25,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.tmlc.calibrate import level_offset
 from labelfix.tmlc.scored import Scored
 from labelfix.trajectories import Floats
 
@@ -55,24 +54,16 @@ class Transitions:
     """[1] what keeps the mean suspicion where it was."""
 
     @classmethod
-    def fit(
-        cls, scored: Scored, answered: Scored | None = None, was: NDArray[np.bool_] | None = None
-    ) -> Self:
-        """Fit on training rows [n]; and on rows [m] as they were before annotators said that the label `was` wrong [m]:
-        what was mended would else be missing where it was found.
+    def fit(cls, scored: Scored, *answered: tuple[Scored, NDArray[np.bool_]]) -> Self:
+        """Fit on training rows [n]; and on `answered` rows [m] as they were, with whether the label was wrong [m]: what
+        was mended would else be missing where it was found.
         """
-        wrong, doubted = _counts(scored, scored.score > 0)
-        if answered is not None and was is not None:
-            wrong, doubted = (
-                one + more for one, more in zip((wrong, doubted), _counts(answered, was), strict=True)
-            )
+        counted = [_counts(*each) for each in ((scored, scored.score > 0), *answered)]
+        wrong, doubted = np.sum(counted, axis=0)
         effects = ONE_WAY * _one_way(wrong) + TOGETHER * _together(wrong)
         effects += CONVINCED * _convinced(wrong, doubted)
         bare = cls(effects.astype(np.float32), np.zeros(1, np.float32))
-        before = scored.score.astype(np.float64)
-        rate = float((1.0 / (1.0 + np.exp(-before))).mean())
-        offset = level_offset(before + bare(scored), rate)
-        return replace(bare, level=np.array([offset], np.float32))
+        return replace(bare, level=scored.level(bare(scored)))
 
     def __call__(self, scored: Scored) -> Floats:
         """Return what to add to the scores [n]."""
@@ -90,14 +81,11 @@ class Transitions:
         return cls(arrays[PREFIX + "of_pair"], arrays[PREFIX + "level"])
 
 
-def _counts(scored: Scored, wrong: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
-    """Count rows that are called wrong, and rows that are doubted, by given and suggested class [K, K]."""
+def _counts(scored: Scored, wrong: NDArray[np.bool_]) -> Numbers:
+    """Count rows [2, K, K] that are wrong, and that are doubted, by given and suggested class."""
     K, pairs = scored.rows.classes, scored.pairs
-    one, other = (
-        np.bincount(pairs[which], minlength=K * K).reshape(K, K).astype(np.float64)
-        for which in (wrong, _doubted(scored))
-    )
-    return one, other
+    kinds = [np.bincount(pairs[which], minlength=K * K) for which in (wrong, _doubted(scored))]
+    return np.stack(kinds).reshape(2, K, K).astype(np.float64)
 
 
 def _one_way(wrong: Numbers) -> Numbers:

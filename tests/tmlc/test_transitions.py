@@ -88,7 +88,7 @@ def test_errors_that_were_mended_are_still_counted() -> None:
     mended = np.flatnonzero(of_pair & was_wrong)
     left = np.setdiff1d(np.arange(8000), mended)
     one, other = (Scored(scored.rows.take(at), scored.score[at], scored.column[at]) for at in (left, mended))
-    forgotten, remembered = Transitions.fit(one), Transitions.fit(one, other, was_wrong[mended])
+    forgotten, remembered = Transitions.fit(one), Transitions.fit(one, (other, was_wrong[mended]))
     assert forgotten.of_pair[2, 3] < 0.0
     np.testing.assert_allclose(remembered.of_pair, Transitions.fit(scored).of_pair, atol=1e-6)
 
