@@ -46,6 +46,9 @@ class EvidenceChunk:
     neighbourhood under one wrong label votes for it, but is not believed."""
     trusted: NDArray[np.bool_] | None = None
     """[n] the label is known to be right."""
+    kernel: Floats | None = None
+    """[n, C] what a kernel regression that saw neither the row nor its group or duplicates expects of each candidate,
+    about 0 … 1."""
     two_learners: bool = False
     """The in-sample block is that of a fine-tuned model, the out-of-fold block that of heads on frozen features. Else
     one kind of learner gave both."""
@@ -89,12 +92,12 @@ class EvidenceChunk:
         block, candidates = self.out_of_fold, swapped(self.candidates)
         if block is not None:
             block = Trajectories(swapped(block.log_p), swapped(block.margin), block.entropy)
-        votes, reliable = (
-            None if some is None else swapped(some) for some in (self.votes, self.reliable_votes)
+        votes, reliable, kernel = (
+            None if some is None else swapped(some) for some in (self.votes, self.reliable_votes, self.kernel)
         )
         return replace(
             self, labels=candidates[:, 0].copy(), candidates=candidates, in_sample=None, out_of_fold=block,
-            votes=votes, reliable_votes=reliable,
+            votes=votes, reliable_votes=reliable, kernel=kernel,
         )  # fmt: skip
 
     @property
@@ -155,7 +158,8 @@ class Evidence(Protocol):
 
     @property
     def present(self) -> frozenset[str]:
-        """Which of "trajectories", "out_of_fold", "in_sample", "base model", "features", "neighbours", "trusted"."""
+        """Which of "trajectories", "out_of_fold", "in_sample", "base model", "features", "neighbours", "kernel",
+        "trusted"."""
         ...
 
     @property

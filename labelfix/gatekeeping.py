@@ -31,7 +31,7 @@ from labelfix.progress import Progress, Silent
 from labelfix.readers.interface import Columns
 
 if TYPE_CHECKING:
-    from labelfix.learn.unseen import Met
+    from labelfix.learn.known import Met
     from labelfix.reference import Reference
 
 

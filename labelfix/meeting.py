@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from labelfix.errors import UsageError
 from labelfix.findings import SCHEMA, Findings
 from labelfix.intake import View, bring, group_keys, look
+from labelfix.learn.known import Met, meet
 from labelfix.learn.recipe import FineTuning, Recipe
-from labelfix.learn.unseen import Met, Unseen, meet
+from labelfix.learn.unseen import Unseen
 from labelfix.manifest import Manifest
 from labelfix.plugins import load
 from labelfix.progress import Progress
@@ -114,7 +115,7 @@ def evidence_of(
     known = reference.known
     evidence = Unseen(
         seen, batch.labels[seen], K, fitted_on, progress, view.features, known.heads, met.folds[good],
-        met.neighbours.take(good), known.labels, known.reliability,
+        met.neighbours.take(good), known.labels, known.reliability, kernel=known.kernel,
     )  # fmt: skip
     return evidence, met
 

@@ -1,6 +1,6 @@
 """The data flow, readable in a minute.
 
-manifest → features → neighbours → heads → evidence → opinions → findings → report.
+manifest → features → evidence → opinions → findings → report.
 """
 
 from __future__ import annotations
@@ -8,35 +8,31 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelfix import plugins, scoring
 from labelfix.correctors.interface import Corrector
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SCHEMA, Findings
+from labelfix.gathering import gather
 from labelfix.intake import (
     View,
-    answers_of,
     bring,
     check_machine,
-    fold_rows,
-    group_numbers,
     look,
     mode_notes,
-    name_rows,
     read_manifest,
     select,
     timed,
 )
-from labelfix.learn import choosing, neighbours, probe, tuned
+from labelfix.learn import probe, tuned
 from labelfix.learn.backbone import choose_device
 from labelfix.learn.cache import default_cache
 from labelfix.learn.recipe import Recipe
@@ -104,8 +100,8 @@ def scan(
         manifest.write(run.manifest)
         view = look(manifest, brought, recipe, cache or default_cache(), progress, timings)
         training, facts = select(manifest, view)
-        trained_on = any("base model" in method.needs.required for method in methods.values())
-        gathered = _gather(manifest, view, training, recipe, trained_on, run, record, progress, timings)
+        wanted = frozenset[str]().union(*(m.needs.required | m.needs.optional for m in methods.values()))
+        gathered = gather(manifest, view, training, recipe, wanted, run, record, progress, timings)
     evidence, recipe, more = gathered
     notes = (*notes, *more)
     facts = _mark(facts, evidence)
@@ -232,78 +228,6 @@ def _methods(names: Sequence[str] | Mapping[str, Corrector], recipe: Recipe) -> 
                 f"corrector {name!r} needs heads on features, and by fold none are trained; {remedy}"
             )
     return methods
-
-
-def _gather(
-    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, trained_on: bool, run: RunDir,
-    record: dict[str, Any], progress: Progress, timings: dict[str, float],
-) -> tuple[Replay, Recipe, tuple[str, ...]]:  # fmt: skip
-    """Find neighbours, train model and heads, or take those that an interrupted run has left.
-
-    `trained_on` says that a corrector trains on the base model. Also returns the recipe with its mode, and what was
-    noted on the way, such as why the mode was chosen.
-    """
-    labels, K = manifest.labels[rows], len(manifest.classes)
-    told, notes = answers_of(manifest, rows, progress)
-    trusted = manifest.trusted[rows] if manifest.trusted is not None else None
-    named = name_rows(manifest, view, rows)
-    if view.features is None:
-        recipe = replace(recipe, mode="probe")
-        return (
-            Replay(rows, labels, K, named, given=view.given, trusted=trusted, told=told),
-            recipe,
-            notes,
-        )
-    keys, groups = view.keys[rows], group_numbers(manifest, rows)
-    with timed(timings, "neighbours"):
-        found = neighbours.Neighbours.load(run.neighbours) if run.neighbours.exists() else None
-        if found is None or found.fitted_on != named:
-            with progress.stage("neighbours", len(rows), "rows") as advance:
-                choice = recipe.neighbours, recipe.seed, named
-                found = neighbours.find(view.features, rows, keys, groups, *choice)
-                advance(len(rows))
-        folds = fold_rows(manifest, rows, keys, found.component, recipe.folds)
-        found.save(run.neighbours)
-
-    def train_heads() -> probe.Heads:
-        assert view.features is not None
-        with timed(timings, "train"):
-            heads = probe.Heads.load(run.heads) if run.heads.exists() else None
-            if heads is None or heads.fitted_on != named:
-                heads = probe.train(view.features, rows, labels, folds, K, recipe, named, progress)
-                heads.save(run.heads)
-        return heads
-
-    heads = None
-    if recipe.mode == "auto":
-        heads = train_heads()
-        with timed(timings, "choose"):
-            if "mode_choice" not in record:
-                # Measured times are never twice the same: an interrupted run keeps its choice.
-                read = view.features, rows, labels, folds, heads, found, K
-                chosen = choosing.choose(recipe, *read, images=view.backbone is not None)
-                record["mode_choice"] = chosen.to_dict()
-                run.write(record)
-        chosen = choosing.Choice(**record["mode_choice"])
-        recipe = replace(recipe, mode=chosen.mode)
-        more = (chosen.note, *mode_notes(recipe))
-        notes += more
-        for sentence in more:
-            progress.note(sentence)
-    seen = unseen = models = None
-    if recipe.mode == "finetune":
-        from labelfix.learn import finetune
-
-        assert manifest.images is not None  # else there were no features
-        with timed(timings, "finetune"):
-            by_fold = None if recipe.trains_heads else folds
-            what = manifest.images, rows, labels, by_fold, K
-            seen, unseen = finetune.fine_tune(*what, recipe, named, run, progress, keeps=trained_on)
-        if trained_on and not recipe.trains_heads:
-            models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
-    heads = heads or train_heads() if recipe.trains_heads else None
-    evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
-    return Replay(*evidence, seen, unseen, models, told), recipe, notes
 
 
 def _taught(settings: Mapping[str, Any], progress: Progress) -> tuple[str, ...]:

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.errors import InputError, UsageError
 from labelfix.findings import State
+from labelfix.learn.kernel import HELD as KERNEL
+from labelfix.learn.kernel import Kernel
+from labelfix.learn.known import Known
 from labelfix.learn.neighbours import Neighbours, Projection
 from labelfix.learn.probe import Heads
-from labelfix.learn.unseen import Known
 from labelfix.rundir import RunDir
 from labelfix.trajectories import Floats, Ints
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of what a gate reads; another one is refused."""
 KNOWN = ("keys", "groups", "folds", "labels", "component", "reliability", "around", "vectors", "step")
 HEADS = ("weight", "bias", "mean", "scale", "progress")
@@ -81,6 +83,8 @@ class Reference:
         if self.known is not None:
             arrays |= {f"known.{name}": getattr(self.known, name) for name in KNOWN if name != "keys"}
             arrays |= {f"heads.{name}": getattr(self.known.heads, name) for name in HEADS}
+            if self.known.kernel is not None:
+                arrays |= {f"kernel.{name}": getattr(self.known.kernel, name) for name in KERNEL}
             arrays |= {"projection.mean": self.known.projection.mean}
             arrays |= {"projection.basis": self.known.projection.basis.astype(np.float16)}
         arrays |= {f"behaviour.{name}": getattr(self.behaviour, name) for name in BEHAVIOUR}
@@ -114,8 +118,9 @@ def save_unseen(
 
 
 def keep(
-    found: Neighbours, heads: Heads, rows: dict[str, NDArray[Any]], labels: Ints, fence: float, k: int
-) -> Known:
+    found: Neighbours, heads: Heads, kernel: Kernel | None, rows: dict[str, NDArray[Any]], labels: Ints,
+    fence: float, k: int,
+) -> Known:  # fmt: skip
     """Condense what a scan knows; `rows` has keys, groups, folds and reliability of its n rows."""
     near = np.where(found.index >= 0, found.similarity.astype(np.float32), np.inf)
     filled = np.isfinite(near)
@@ -129,7 +134,7 @@ def keep(
     reliability = rows["reliability"].astype(np.float32)
     return Known(
         rows["keys"], rows["groups"], rows["folds"], labels, found.component, reliability, around, vectors,
-        step.astype(np.float32), found.projection, heads, fence, k,
+        step.astype(np.float32), found.projection, heads, kernel, fence, k,
     )  # fmt: skip
 
 
@@ -159,9 +164,12 @@ def _of_run(run: RunDir) -> Reference:
     known, progress = None, [1.0]
     if run.heads.exists():
         heads, found = Heads.load(run.heads), Neighbours.load(run.neighbours)
-        if not len(rows) == len(found.index) or heads.fitted_on != found.fitted_on:
+        second = Kernel.load(run.kernel) if run.kernel.exists() else None
+        of_other = second is not None and second.fitted_on != heads.fitted_on
+        if not len(rows) == len(found.index) or heads.fitted_on != found.fitted_on or of_other:
             raise InputError(f"{run.path}: its files are of different scans; scan again")
-        known = keep(found, heads, arrays, labels, header["fence"], record["recipe"]["neighbours"])
+        choice = header["fence"], record["recipe"]["neighbours"]
+        known = keep(found, heads, second, arrays, labels, *choice)
         progress = heads.progress.tolist()
     about = {name: record.get(name) for name in ("recipe", "features", "pred_probs", "versions", "manifest")}
     about |= {"backbone": record.get("chosen", {}).get("backbone"), "rows": len(rows)}
@@ -190,9 +198,13 @@ def _of_file(path: Path) -> Reference:
             fitted_on = next(iter(states.values())).fitted_on
             heads = Heads(**{name: arrays[f"heads.{name}"] for name in HEADS}, fitted_on=fitted_on)
             held = {name: arrays["keys" if name == "keys" else f"known.{name}"] for name in KNOWN}
+            second = None
+            if "kernel.weight" in arrays:
+                second = Kernel(**{name: arrays[f"kernel.{name}"] for name in KERNEL}, fitted_on=fitted_on)
             known = Known(
-                **held, projection=projection, heads=heads, fence=header["fence"], k=header["neighbours"]
-            )
+                **held, projection=projection, heads=heads, kernel=second, fence=header["fence"],
+                k=header["neighbours"],
+            )  # fmt: skip
         return Reference(
             str(path), tuple(header["classes"]), _unpacked(arrays["ids"]), known, arrays["keys"], states,
             _behaviour(arrays, header), header["progress"], header["about"],

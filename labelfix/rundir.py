@@ -86,6 +86,11 @@ class RunDir:
         return self.path / "heads.safetensors"
 
     @property
+    def kernel(self) -> Path:
+        """The second learner, where a corrector asked for it."""
+        return self.path / "kernel.safetensors"
+
+    @property
     def finetune(self) -> Path:
         """Pixels, checkpoint and recordings while a model is fine-tuned; gone afterwards."""
         return self.path / "finetune"
@@ -179,7 +184,8 @@ class RunDir:
         first = file.relative_to(self.path).parts[0]
         return first in {"state", "recorded", "finetune"} or first in {
             one.name for one in (
-                self.run_json, self.manifest, self.findings, self.trajectories, self.heads, self.neighbours, self.unseen
+                self.run_json, self.manifest, self.findings, self.trajectories, self.heads, self.neighbours,
+                self.kernel, self.unseen
             )
         }  # fmt: skip
 

@@ -139,6 +139,7 @@ def test_run_json_says_what_was_done(clothing, cache, tmp_path):
         "backbone",
         "neighbours",
         "train",
+        "kernel",
         "fit",
         "score",
         "write",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix.errors import InputError, UsageError, nearest
 from labelfix.intake import View, bring, fold_rows, group_numbers, look, name_rows, read_manifest, select
-from labelfix.learn import neighbours, probe
+from labelfix.learn import kernel, neighbours, probe
 from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
@@ -129,7 +129,7 @@ class DataSet:
         return Trial(self.name, noise.family, noise.rate, seed, rows, given, manifest.classes)
 
     def evidence(self, trial: Trial, recipe: Recipe, progress: Progress) -> Replay:
-        """Train heads on the trial's labels; neighbours and folds are found once for the same rows."""
+        """Train both learners on the trial's labels; neighbours and folds are found once for the same rows."""
         rows, K = trial.rows, len(trial.classes)
         named = name_rows(self.manifest, self.view, rows)
         if self.view.features is None:
@@ -142,7 +142,8 @@ class DataSet:
         found, folds = self._related[key]
         recipe = replace(recipe, seed=trial.seed)
         heads = probe.train(self.view.features, rows, trial.given, folds, K, recipe, named, progress)
-        return Replay(rows, trial.given, K, named, folds, self.view.features, heads, found)
+        second = kernel.fit(self.view.features, rows, trial.given, folds, heads, progress)
+        return Replay(rows, trial.given, K, named, folds, self.view.features, heads, found, kernel=second)
 
     def _relate(
         self, rows: NDArray[np.intp], named: str, recipe: Recipe

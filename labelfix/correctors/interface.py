@@ -9,7 +9,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 
 KINDS = frozenset(
-    {"trajectories", "out_of_fold", "base model", "features", "neighbours", "trusted", "images"}
+    {"trajectories", "out_of_fold", "base model", "features", "neighbours", "kernel", "trusted", "images"}
 )
 
 

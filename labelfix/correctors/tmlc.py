@@ -16,10 +16,11 @@ from labelfix.tmlc.net import load_net
 
 
 class TMLC:
-    """Meta-learned correction (Li 2025), equivariant over classes, blended with the average margin."""
+    """Meta-learned correction (Li 2025), equivariant over classes, blended with margins and a second learner."""
 
     needs: ClassVar[Needs] = Needs(
-        required=frozenset({"trajectories"}), optional=frozenset({"out_of_fold", "neighbours", "trusted"})
+        required=frozenset({"trajectories"}),
+        optional=frozenset({"out_of_fold", "neighbours", "kernel", "trusted"}),
     )
 
     def __init__(self, weights: Path | None = None) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix.answers import NOTHING, Told
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
+from labelfix.learn.kernel import Kernel
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
 from labelfix.learn.recording import Recording
@@ -95,6 +96,8 @@ class Replay:
     """The models that fine-tuning by fold has kept; None: none were asked for."""
     told: Told = NOTHING
     """What annotators said before."""
+    kernel: Kernel | None = None
+    """Regressions on the same features."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
 
     @property
@@ -119,6 +122,7 @@ class Replay:
         kinds |= {"features"} if self.heads is not None else set()
         kinds |= {"base model"} if self.heads is not None or self.tuned is not None else set()
         kinds |= {"neighbours"} if self.neighbours is not None else set()
+        kinds |= {"kernel"} if self.kernel is not None else set()
         kinds |= {"trusted"} if self.trusted is not None else set()
         return frozenset(kinds)
 
@@ -161,7 +165,7 @@ class Replay:
             margin[at] = self._margin(at, blocks)
             bare.append((at, self._chunk(at, None, *map(log_softmax, blocks))))
         self.reliability = self._believed(margin)
-        return [self._voted(at, chunk) for at, chunk in bare]
+        return [self._completed(at, chunk) for at, chunk in bare]
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
@@ -196,7 +200,7 @@ class Replay:
     def _compute(self, picked: NDArray[np.intp], labels: Ints | None = None) -> Iterator[EvidenceChunk]:
         """Yield rows, with other `labels` [n] than they have where these are given."""
         for at, blocks in self._scores(picked):
-            yield self._voted(at, self._chunk(at, labels, *map(log_softmax, blocks)))
+            yield self._completed(at, self._chunk(at, labels, *map(log_softmax, blocks)))
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
         """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
@@ -257,10 +261,14 @@ class Replay:
             self.rows[at], labels, self.classes, candidates,
             summarise(ins, candidates, _entropy(self.seen, at)) if ins is not None else None,
             summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, None, None, trusted,
-            self.seen is not None and self.unseen is None,
+            two_learners=self.seen is not None and self.unseen is None,
         )  # fmt: skip
 
-    def _voted(self, at: NDArray[np.intp], chunk: EvidenceChunk) -> EvidenceChunk:
+    def _completed(self, at: NDArray[np.intp], chunk: EvidenceChunk) -> EvidenceChunk:
+        """Add votes and what kernel regression says; rows of a chunk are of one fold."""
+        if self.kernel is not None and self.features is not None and self.folds is not None:
+            x, fold = self.features.single(self.rows[at]), int(self.folds[at[0]])
+            chunk = replace(chunk, kernel=self.kernel.scores(x, fold, chunk.candidates))
         if self.neighbours is None:
             return chunk
         votes, reliable = self.neighbours.votes(self.labels, self.reliability, at, chunk.candidates)
@@ -327,7 +335,7 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
         return np.concatenate(parts)
 
     names = (
-        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted"
+        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted", "kernel"
     )  # fmt: skip
     rest = {name: joined(name) for name in names} | {"two_learners": first.two_learners}
     return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ FILES = {
     "run.json": "recipe, versions, timings, estimated errors",
     "trajectories.parquet": "loss, entropy and margin of every row, epoch by epoch",
     "heads.safetensors": "the probe's checkpoints",
+    "kernel.safetensors": "the second learner",
     "recorded": "what the fine-tuned model said of every row, epoch by epoch",
 }
 

@@ -1,4 +1,4 @@
-"""Late blending: two readings of the net and the plain average margin, weighted by what the target is like.
+"""Late blending: readings of the net, average margins and a second learner, weighted by what the target is like.
 
 The net reads a training row twice, with and without its in-sample block. Without it ranks better on large data, where
 both blocks say the same and the in-sample one is a little bent by its label. With it ranks better where heads blind to
@@ -6,7 +6,8 @@ a row are much worse than heads that saw it (few rows a feature, or folds by gro
 come in groups of neighbours, which mislead blind heads. Both can be seen without truth. The average margin (Pleiss et
 al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on. Where few labels are wrong
 and errors do not come in groups, heads hardly learn any of them, and what they say in the end, blind to the row, tells
-more than how they came to it: the loss by which cleanlab judges has its say there.
+more than how they came to it: the loss by which cleanlab judges has its say there. Kernel regression on the same
+features errs elsewhere than linear heads do: it takes half of their margin's share.
 
 Where a fine-tuned model gives the in-sample block and heads on frozen features the out-of-fold one, two learners are
 asked: a model from scratch on few images knows less than the heads; of images that the backbone does not know, more. In
@@ -42,6 +43,9 @@ GROUPED = 0.1
 LAST = 0.5
 """Weight of the last out-of-fold loss where no label is wrong; it falls to 0 at an error rate of `FEW`."""
 FEW = 0.08
+SECOND = 0.5
+"""Weight of the margin of the kernel regression, which halves that of the heads; itself halved where blocks are so far
+apart that the in-sample margin gains all of `FARTHER`: the regression is as blind to the rows as the heads are."""
 HEARD = 0.25
 """Least weight of the whole reading where two learners are asked: without it nobody would hear the model. Nobody is
 left out at a weight of 1: the reading rests on both."""
@@ -57,7 +61,7 @@ class View:
 
     terms: tuple[tuple[float, float, float], ...]
     """(mean, standard deviation, weight) of: the net's log-odds without the in-sample block, with it, the in-sample
-    margin, the out-of-fold margin, the last out-of-fold loss."""
+    margin, the out-of-fold margin, the last out-of-fold loss, the margin of the kernel regression."""
     gain: float
     """From standard deviations to log-odds."""
     offset: float
@@ -111,10 +115,10 @@ class Blend:
         rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}
         if rows.in_sample is not None:
-            weights = _weights(weight, rows.two_learners, 2.0 * apart(rows) - 1.0 if unswayed else 0.0)
-            views["in_sample"] = View.fit(terms, (*weights, last), spread, rate)
+            farther = float(np.clip(2.0 * apart(rows) - 1.0, 0.0, 1.0)) if unswayed else 0.0
+            views["in_sample"] = View.fit(terms, _weights(weight, rows, farther, last), spread, rate)
         if rows.out_of_fold is not None:
-            views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, SHARE, last), spread, rate)
+            views["out_of_fold"] = View.fit(terms, (1.0, 0.0, 0.0, _share(rows), last, SECOND), spread, rate)
         return cls(weight, views)
 
     def __call__(self, withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> Floats:
@@ -160,16 +164,28 @@ def apart(rows: EvidenceChunk) -> float:
     return (blind - seen) / FAR
 
 
-def _weights(whole: float, two_learners: bool, farther: float) -> tuple[float, float, float, float]:
-    """Return the weights of readings and margins for rows that have both blocks, given that of the whole reading.
+def _share(rows: EvidenceChunk) -> float:
+    """Return the weight of the heads' margin where nothing is far apart."""
+    return SHARE if rows.kernel is None else SHARE / 2
+
+
+def _weights(whole: float, rows: EvidenceChunk, farther: float, last: float) -> tuple[float, ...]:
+    """Return the weights of the terms for rows that have both blocks, given that of the whole reading.
 
     `farther`, from 0 to 1, says that what saw the rows knows more, and is not swayed.
     """
-    if not two_learners:
-        share = SHARE * (1.0 + whole + FARTHER * float(np.clip(farther, 0.0, 1.0)))
-        return 1.0 - whole, whole, share, 0.0
-    share = SHARE * max(1.0, 2.0 * whole)
-    return 1.0 - whole, whole, share * whole, share * (1.0 - whole)
+    if not rows.two_learners:
+        share = _share(rows) * (1.0 + whole) + SHARE * FARTHER * farther
+        return 1.0 - whole, whole, share, 0.0, last, SECOND * (1.0 - farther / 2)
+    share = max(1.0, 2.0 * whole)
+    return (
+        1.0 - whole,
+        whole,
+        SHARE * share * whole,
+        _share(rows) * share * (1.0 - whole),
+        last,
+        SECOND * (1.0 - whole),
+    )
 
 
 def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[Any]:
@@ -183,7 +199,10 @@ def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[
         for block in rows.blocks
     ]
     last = None if rows.out_of_fold is None else rows.out_of_fold.loss[:, -1].astype(np.float64)
-    return [*read, *margins, last]
+    second = None
+    if rows.kernel is not None:
+        second = (rows.kernel[:, 1:].max(axis=1) - rows.kernel[:, 0]).astype(np.float64)
+    return [*read, *margins, last, second]
 
 
 def _sigmoid(values: Numbers) -> Numbers:

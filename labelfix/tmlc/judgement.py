@@ -31,6 +31,9 @@ BLENDED = 4_096
 
 LEAST = -60.0
 """Stands for the logarithm of nothing."""
+NET, SECOND, UNLIKELY = 0.75, 0.5, 0.02
+"""Which other class is likeliest: weights of the net's log-posterior and of the logarithm of what kernel regression
+expects, at least `UNLIKELY`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +66,17 @@ class Judgement:
         weight = weight_of_whole(left, norms.voting)
         whole = _log_odds(net.posterior(left, norms)) if weight else None
         blend = Blend.fit(withheld, whole, left, weight)
+        # Labels known to be wrong are drawn as heads err: a second learner would know them too readily.
+        alone = replace(left, kernel=None)
+        by_heads = Blend.fit(withheld, whole, alone, weight)
         known = known_wrong.compare(
-            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), left, evidence.told.mended
+            lambda rows: by_heads(_log_odds(net.posterior(rows, norms)), None, rows),
+            alone,
+            evidence.told.mended,
         )
         level = Level(readers_differ=_readers_differ(some))
         if known is not None and sample.probabilities is not None:
-            gap = part(blend(withheld, None, left.as_unseen()))
+            gap = part(by_heads(withheld, None, alone.as_unseen()))
             views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
             learnt = contradicted(left)
             learnt = None if learnt is None else gap.moved(learnt)
@@ -130,11 +138,24 @@ def _scored(
     """Return rows as the blend scores them, and the log-posteriors [n, C + 1] of their candidates."""
     withheld = net.posterior(rows.as_unseen(), norms)
     if not blend.whole or rows.in_sample is None:
-        return Scored.of(rows, blend(_log_odds(withheld), None, rows), withheld), withheld
-    whole, part = net.posterior(rows, norms), blend.whole
-    scored = Scored.of(rows, blend(_log_odds(withheld), _log_odds(whole), rows), withheld)
-    mixed = (1.0 - part) * np.maximum(withheld, LEAST) + part * np.maximum(whole, LEAST)
-    return scored, np.asarray(mixed, np.float32)
+        score, log_q = blend(_log_odds(withheld), None, rows), withheld
+    else:
+        whole, part = net.posterior(rows, norms), np.float32(blend.whole)
+        score = blend(_log_odds(withheld), _log_odds(whole), rows)
+        log_q = np.asarray(
+            (1 - part) * np.maximum(withheld, LEAST) + part * np.maximum(whole, LEAST), np.float32
+        )
+    log_q = _told_by_both(log_q, rows)
+    return Scored.of(rows, score, log_q), log_q
+
+
+def _told_by_both(log_q: Floats, rows: EvidenceChunk) -> Floats:
+    """Return log-posteriors [n, C + 1] in which the second learner has its say among the classes not given."""
+    if rows.kernel is None or rows.candidates.shape[1] < 3:
+        return log_q
+    others = NET * log_q[:, 1:-1] + SECOND * np.log(np.maximum(rows.kernel[:, 1:], UNLIKELY))
+    others += (np.logaddexp.reduce(log_q[:, 1:-1], axis=1) - np.logaddexp.reduce(others, axis=1))[:, None]
+    return np.concatenate([log_q[:, :1], others, log_q[:, -1:]], axis=1)
 
 
 def _readers_differ(rows: EvidenceChunk) -> float:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from labelfix.intake import hashes
-from labelfix.learn import neighbours, probe
+from labelfix.learn import kernel, neighbours, probe
 from labelfix.learn.features import Features
+from labelfix.learn.known import Known, meet
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
-from labelfix.learn.unseen import Known, as_if_unseen, blind_reliability, meet
+from labelfix.learn.unseen import as_if_unseen, blind_reliability
 from labelfix.progress import Silent
 from labelfix.reference import keep
 
@@ -38,10 +39,11 @@ def known_of(x: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
     folds = probe.assign_folds(found.component, keys if groups is None else named, 5)
     recipe = Recipe(epochs=3, checkpoints=3)
     heads = probe.train(features, rows, labels, folds, CLASSES, recipe, "rows", Silent())
-    replay = Replay(rows, labels, CLASSES, "rows", folds, features, heads, found)
+    second = kernel.fit(features, rows, labels, folds, heads, Silent())
+    replay = Replay(rows, labels, CLASSES, "rows", folds, features, heads, found, kernel=second)
     reliability = blind_reliability(heads, features, rows, labels, None, recipe)
     held = {"keys": keys, "groups": named, "folds": folds, "reliability": reliability}
-    return keep(found, heads, held, labels, 1.0, 5), replay
+    return keep(found, heads, second, held, labels, 1.0, 5), replay
 
 
 def met(known: Known, x: np.ndarray, groups: np.ndarray | None = None):

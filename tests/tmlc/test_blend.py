@@ -45,6 +45,21 @@ def test_rows_that_the_net_cannot_tell_apart_are_ordered_by_the_margin() -> None
     np.testing.assert_array_equal(order, np.argsort(-mean_margin))
 
 
+@pytest.mark.parametrize("missing", [None, "in_sample"])
+def test_a_second_learner_takes_half_of_the_share_of_the_heads_margin(missing: str | None) -> None:
+    random = np.random.default_rng(2)
+    seen = dataclasses.replace(rows(), kernel=random.uniform(0, 1, (400, 3)).astype(np.float32))
+    seen = seen if missing is None else dataclasses.replace(seen, **{missing: None})
+    log_odds, nothing = random.normal(-2, 2, 400).astype(np.float32), np.zeros(400, np.float32)
+    blend = Blend.from_dict(Blend.fit(log_odds, None, seen).to_dict())
+    block = seen.out_of_fold if missing else seen.in_sample
+    heads, second = -block.margin[:, :, 0].mean(axis=1), seen.kernel[:, 1:].max(axis=1) - seen.kernel[:, 0]
+    heads, second = ((values - values.mean()) / values.std() for values in (heads, second))
+    expected = np.argsort(heads + 2 * second)
+    np.testing.assert_array_equal(np.argsort(blend(nothing, None, seen)), expected)
+    assert sigmoid(blend(log_odds, None, seen)).mean() == pytest.approx(sigmoid(log_odds).mean(), abs=1e-3)
+
+
 @pytest.mark.parametrize(("weight", "of_model", "of_heads"), [(0.25, 1, 3), (0.5, 1, 1), (1.0, 1, 0)])
 def test_two_learners_part_the_margin_by_their_weight(weight: float, of_model: int, of_heads: int) -> None:
     seen = dataclasses.replace(rows(), two_learners=True)
