@@ -210,6 +210,16 @@ def scan(directory: Path, out: str, manifest: str = "m.csv", **options: Any) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("correctors", "trains_it"), [(["cleanlab", "aum"], False), (["cleanlab", "tmlc"], True)]
+)
+def test_the_second_learner_is_trained_if_somebody_hears_it(correctors, trains_it, planted, monkeypatch):
+    monkeypatch.chdir(planted.path)
+    scan(planted.path, "run", correctors=correctors, features="x.npy")
+    assert (planted.path / "run" / "kernel.safetensors").exists() == trains_it
+    assert ("kernel" in record(planted.path / "run")["timings"]) == trains_it
+
+
 @pytest.mark.parametrize("evidence", EVIDENCE)
 @pytest.mark.parametrize("corrector", CORRECTORS)
 def test_every_corrector_ranks_planted_errors_first_and_gives_probabilities(

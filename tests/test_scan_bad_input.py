@@ -269,6 +269,10 @@ CASES: dict[str, Case] = {
     "heads damaged before resuming": (
         lambda: damaged_run("heads.safetensors"), (*MANIFEST, *WITH, "--resume"), 3, "heads cannot be read",
     ),
+    "second learner damaged before resuming": (
+        lambda: damaged_run("kernel.safetensors"), (*MANIFEST, *WITH, "--resume"), 3,
+        "kernel regression cannot be read",
+    ),
     "neighbours damaged before resuming": (
         lambda: damaged_run("neighbours.safetensors"), (*MANIFEST, *WITH, "--resume"), 3,
         "neighbours cannot be read",

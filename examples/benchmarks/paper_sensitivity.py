@@ -24,7 +24,7 @@ from labelfix.correctors.dynamics import AverageMargin, MeanLoss
 from labelfix.correctors.interface import Corrector
 from labelfix.correctors.tmlc import TMLC
 from labelfix.correctors.tmlc_paper import TMLCPaper
-from labelfix.learn import neighbours, probe
+from labelfix.learn import kernel, neighbours, probe
 from labelfix.learn.features import Features
 from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
@@ -103,7 +103,8 @@ def evidence(x: np.ndarray, given: np.ndarray, K: int, seed: int) -> tuple[Repla
     near = neighbours.find(features, at, keys[order], None, recipe.neighbours, recipe.seed)
     folds = probe.assign_folds(near.component, keys[order], recipe.folds)
     heads = probe.train(features, at, given[order], folds, K, recipe, "benchmark", Silent())
-    return Replay(at, given[order], K, "benchmark", folds, features, heads, near), order
+    second = kernel.fit(features, at, given[order], folds, heads, Silent())
+    return Replay(at, given[order], K, "benchmark", folds, features, heads, near, kernel=second), order
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 import labelfix
 from labelfix.cli import run as command
-from labelfix.errors import UsageError
+from labelfix.errors import InputError, UsageError
 from labelfix.exporters.reference import ReferenceExporter
 from labelfix.reference import Reference
 
@@ -33,8 +33,21 @@ def test_the_file_holds_what_the_run_holds(scanned, tmp_path, capsys):
     for name in ("keys", "folds", "labels", "component", "vectors"):
         assert (getattr(one.known, name) == getattr(other.known, name)).all()
     assert (one.known.heads.weight == other.known.heads.weight).all()
+    for name in ("landmarks", "weight", "bias", "mean", "scale"):
+        assert (getattr(one.known.kernel, name) == getattr(other.known.kernel, name)).all()
     assert np.array_equal(one.behaviour.suspicion, other.behaviour.suspicion)
     assert one.about == other.about
+
+
+def test_a_run_whose_second_learner_is_that_of_other_rows_is_refused(scanned, plant):
+    other = plant(rows=150, wrong=5, width=24)
+    labelfix.scan(
+        labelfix.read(other.path / "m.csv", with_images=False), out=other.path / "other",
+        features=str(other.path / "x.npy"),
+    )  # fmt: skip
+    (other.path / "other" / "kernel.safetensors").replace(scanned / "kernel.safetensors")
+    with pytest.raises(InputError, match="its files are of different scans; scan again"):
+        Reference.load(scanned)
 
 
 def test_two_exports_are_the_same_bytes(scanned, tmp_path):
