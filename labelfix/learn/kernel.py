@@ -113,7 +113,8 @@ def fit(
     m = int(np.clip(OF_ROOT * np.sqrt(len(rows)), LANDMARKS, MOST_LANDMARKS))
     landmarks = standardised(_evenly(len(rows), m)).clip(-6e4, 6e4).astype(np.float16)
     near = landmarks.astype(np.float32)
-    within = similarity(near, near).astype(np.float64)
+    exact = landmarks.astype(np.float64)  # in single precision equal outliers may be more than alike
+    within = similarity(exact, exact)
     within[np.diag_indices(len(within))] += JITTER
     root = np.asfortranarray(np.linalg.cholesky(within), np.float32)
     taught = _evenly(len(rows), TAUGHT)
@@ -133,8 +134,8 @@ def fit(
     return Kernel(landmarks, np.stack(unwhitened), np.stack(bias), heads.mean, heads.scale, heads.fitted_on)
 
 
-def similarity(one: Floats, other: Floats) -> Floats:
-    """Return the kernel [n, m] of standardised rows [n, d] and [m, d]: 1 where they are equal.
+def similarity(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """Return the kernel [n, m] of standardised rows [n, d] and [m, d], in their precision: 1 where they are equal.
 
     The square of its width is the mean squared distance of two rows, 2 d.
     """

@@ -153,8 +153,9 @@ def _told_by_both(log_q: Floats, rows: EvidenceChunk) -> Floats:
     """Return log-posteriors [n, C + 1] in which the second learner has its say among the classes not given."""
     if rows.kernel is None or rows.candidates.shape[1] < 3:
         return log_q
-    others = NET * log_q[:, 1:-1] + SECOND * np.log(np.maximum(rows.kernel[:, 1:], UNLIKELY))
-    others += (np.logaddexp.reduce(log_q[:, 1:-1], axis=1) - np.logaddexp.reduce(others, axis=1))[:, None]
+    by_net = np.maximum(log_q[:, 1:-1], LEAST)
+    others = NET * by_net + SECOND * np.log(np.maximum(rows.kernel[:, 1:], UNLIKELY))
+    others += (np.logaddexp.reduce(by_net, axis=1) - np.logaddexp.reduce(others, axis=1))[:, None]
     return np.concatenate([log_q[:, :1], others, log_q[:, -1:]], axis=1)
 
 

@@ -160,3 +160,12 @@ def test_evidence_of_training_rows_and_of_the_same_rows_unseen_agree() -> None:
             own = np.take_along_axis(expected[chunk.rows], other.candidates, axis=1)
             np.testing.assert_allclose(other.kernel, own, atol=1e-5)
             np.testing.assert_allclose(other.kernel[:, 0], chunk.kernel[:, 2])
+
+
+def test_outliers_and_copies_of_them_are_no_obstacle() -> None:
+    features, labels, folds = rings()
+    x = features.single(np.arange(ROWS)).copy()
+    x[:20], x[20:40] = x[:1] * 1e4, np.nextafter(x[:1] * 1e4, 0)
+    found = scores(fitted(Features.from_array(x), labels, folds), Features.from_array(x), folds)
+    assert np.isfinite(found).all()
+    assert (found[40:].argmax(axis=1) == labels[40:]).mean() > 0.3
