@@ -5,12 +5,14 @@ features → neighbours → folds → heads → (fine-tuned model) → second le
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.correctors.interface import Needs
 from labelfix.intake import View, answers_of, fold_rows, group_numbers, mode_notes, name_rows, timed
 from labelfix.learn import choosing, kernel, neighbours, probe, tuned
 from labelfix.learn.features import Features
@@ -24,10 +26,10 @@ from labelfix.trajectories import Ints
 
 
 def gather(
-    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, wanted: frozenset[str], run: RunDir,
+    manifest: Manifest, view: View, rows: NDArray[np.intp], recipe: Recipe, needs: Sequence[Needs], run: RunDir,
     record: dict[str, Any], progress: Progress, timings: dict[str, float],
 ) -> tuple[Replay, Recipe, tuple[str, ...]]:  # fmt: skip
-    """Return the evidence of `rows` [n] of the manifest, in canonical order; some corrector reads the kinds `wanted`.
+    """Return the evidence of `rows` [n] of the manifest, in canonical order; `needs` are those of the correctors.
 
     Also returns the recipe with its mode, and what was noted on the way, such as why the mode was chosen. `record` is
     what run.json says.
@@ -50,13 +52,15 @@ def gather(
         notes += more
         for sentence in more:
             progress.note(sentence)
-    trained_on = "base model" in wanted
+    required = frozenset[str]().union(*(need.required for need in needs))
+    trained_on = "base model" in required
     seen = unseen = models = None
     if recipe.mode == "finetune":
         seen, unseen = learning.fine_tune(manifest, recipe, trained_on)
         if trained_on and not recipe.trains_heads:
             models = tuned.Tuned(run.recorded, recipe, K, rows, folds)
     heads = heads or learning.heads() if recipe.trains_heads else None
+    wanted = required.union(*(need.optional for need in needs))
     second = learning.second(heads) if heads is not None and "kernel" in wanted else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
     return Replay(*evidence, seen, unseen, models, told, second), recipe, notes

@@ -100,8 +100,8 @@ def scan(
         manifest.write(run.manifest)
         view = look(manifest, brought, recipe, cache or default_cache(), progress, timings)
         training, facts = select(manifest, view)
-        wanted = frozenset[str]().union(*(m.needs.required | m.needs.optional for m in methods.values()))
-        gathered = gather(manifest, view, training, recipe, wanted, run, record, progress, timings)
+        needs = [method.needs for method in methods.values()]
+        gathered = gather(manifest, view, training, recipe, needs, run, record, progress, timings)
     evidence, recipe, more = gathered
     notes = (*notes, *more)
     facts = _mark(facts, evidence)
@@ -222,7 +222,7 @@ def _methods(names: Sequence[str] | Mapping[str, Corrector], recipe: Recipe) -> 
         else {name: plugins.load("correctors", name)() for name in names}
     )
     for name, method in methods.items():
-        if "features" in method.needs.required and not recipe.trains_heads:
+        if method.needs.required & {"features", "kernel"} and not recipe.trains_heads:
             remedy = "choose another corrector, or leave --finetune-folds out"
             raise UsageError(
                 f"corrector {name!r} needs heads on features, and by fold none are trained; {remedy}"

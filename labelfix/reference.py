@@ -99,6 +99,7 @@ class Reference:
             "order": list(self.states),
             "fence": self.behaviour.fence,
             "neighbours": None if self.known is None else self.known.k,
+            "second_learner": self.known is not None and self.known.kernel is not None,
             "progress": self.progress,
             "about": self.about,
         }
@@ -107,14 +108,16 @@ class Reference:
 
 def save_unseen(
     path: Path, rows: NDArray[np.int64], keys: NDArray[np.uint8], folds: Ints | None, reliability: Floats,
-    behaviour: Behaviour, groups: NDArray[np.uint8],
+    behaviour: Behaviour, groups: NDArray[np.uint8], second_learner: bool,
 ) -> None:  # fmt: skip
     """Write what only the scan itself can tell of its n rows, in canonical order, to the run directory."""
     folds = np.zeros(len(rows), np.int32) if folds is None else folds
     arrays: dict[str, NDArray[Any]] = {"rows": rows, "keys": keys, "groups": groups, "folds": folds}
     arrays["reliability"] = reliability.astype(np.float16)
     arrays |= {f"behaviour.{name}": getattr(behaviour, name) for name in BEHAVIOUR}
-    save_arrays(path, arrays, {"reference": SCHEMA, "fence": behaviour.fence})
+    save_arrays(
+        path, arrays, {"reference": SCHEMA, "fence": behaviour.fence, "second_learner": second_learner}
+    )
 
 
 def keep(
@@ -164,7 +167,7 @@ def _of_run(run: RunDir) -> Reference:
     known, progress = None, [1.0]
     if run.heads.exists():
         heads, found = Heads.load(run.heads), Neighbours.load(run.neighbours)
-        second = Kernel.load(run.kernel) if run.kernel.exists() else None
+        second = Kernel.load(run.kernel) if header["second_learner"] else None
         of_other = second is not None and second.fitted_on != heads.fitted_on
         if not len(rows) == len(found.index) or heads.fitted_on != found.fitted_on or of_other:
             raise InputError(f"{run.path}: its files are of different scans; scan again")
@@ -199,7 +202,7 @@ def _of_file(path: Path) -> Reference:
             heads = Heads(**{name: arrays[f"heads.{name}"] for name in HEADS}, fitted_on=fitted_on)
             held = {name: arrays["keys" if name == "keys" else f"known.{name}"] for name in KNOWN}
             second = None
-            if "kernel.weight" in arrays:
+            if header["second_learner"]:
                 second = Kernel(**{name: arrays[f"kernel.{name}"] for name in KERNEL}, fitted_on=fitted_on)
             known = Known(
                 **held, projection=projection, heads=heads, kernel=second, fence=header["fence"],

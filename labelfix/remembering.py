@@ -48,4 +48,4 @@ def remember(
     trusted = np.zeros(len(evidence), bool) if evidence.trusted is None else evidence.trusted
     behaviour = Behaviour(suspicion, evidence.labels[at], at, trusted[at], directions, fence)
     named = evidence.rows, view.keys[evidence.rows], evidence.folds, reliability, behaviour
-    save_unseen(run.unseen, *named, group_keys(manifest, evidence.rows))
+    save_unseen(run.unseen, *named, group_keys(manifest, evidence.rows), evidence.kernel is not None)

@@ -14,7 +14,17 @@ from labelfix.cli import run
 
 CLOTHING = Path(__file__).parent.parent / "examples" / "clothing"
 ROWS = 150
-WRITES = ["run.json", "manifest", "about.json", "safetensors", "neighbours", "heads", "kernel", "cleanlab", "tmlc"]
+WRITES = [
+    "run.json",
+    "manifest",
+    "about.json",
+    "safetensors",
+    "neighbours",
+    "heads",
+    "kernel",
+    "cleanlab",
+    "tmlc",
+]
 WRITES += ["trajectories", "findings", "run.json", "report", "run.json"]
 """What a scan of images writes, in order but for the two states."""
 

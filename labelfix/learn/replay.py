@@ -1,7 +1,7 @@
 """Replay: any rows × head checkpoints → evidence, chunk by chunk, two multiplications a row and checkpoint.
 
 A block that fine-tuning recorded is read instead. One pass more says how far the heads believe each row's own label,
-which weighs its votes on its neighbours.
+which weighs its votes on its neighbours. What the second learner says is told once for each row, and kept.
 
 Chunks hold rows of one fold, so that a fold's heads are unpacked once. Memory: E × K floats a row of the
 chunk, bounded by `CHUNK_FLOATS`; small data sets keep their (reduced) chunks, large ones compute them again.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix.answers import NOTHING, Told
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
+from labelfix.learn.base import Base
 from labelfix.learn.kernel import Kernel
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
@@ -34,34 +35,6 @@ CHUNK_ROWS = 8192
 KEEP_BYTES = 256 << 20
 ANSWERS = 16_384
 """Answers that are learnt from; of more, as many, evenly spaced."""
-
-
-@dataclass(frozen=True, eq=False)
-class Base:
-    """Frozen features and head checkpoints as one model, see `evidence.LinearBase`."""
-
-    held: Features
-    heads: Heads
-    rows: NDArray[np.int64]
-    row_folds: Ints
-
-    @property
-    def folds(self) -> int:
-        """F."""
-        return self.heads.folds
-
-    def fold(self, rows: NDArray[np.int64]) -> Ints:
-        """[n] fold of each row."""
-        order = np.argsort(self.rows)
-        return self.row_folds[order[np.searchsorted(self.rows, rows, sorter=order)]]
-
-    def features(self, rows: NDArray[np.int64]) -> Floats:
-        """[n, d] standardised."""
-        return (self.held.single(rows) - self.heads.mean) / self.heads.scale
-
-    def head(self, epoch: int, fold: int) -> tuple[Floats, Floats]:
-        """Weight [d, K] and bias [K]."""
-        return self.heads.weight[epoch, fold].astype(np.float32), self.heads.bias[epoch, fold]
 
 
 @dataclass(eq=False)
@@ -99,6 +72,8 @@ class Replay:
     kernel: Kernel | None = None
     """Regressions on the same features."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
+    _heard: Floats | None = field(default=None, init=False, repr=False)
+    """[n, C] of the second learner, from the first pass over all rows."""
 
     @property
     def epochs(self) -> int:
@@ -156,7 +131,7 @@ class Replay:
         """Yield all rows, fold by fold, in fixed chunks."""
         if self._keeps and not self._kept:
             self._kept = self._whole()
-        yield from self._kept or self._compute(np.arange(len(self)))
+        yield from self._kept or self._compute(np.arange(len(self)), whole=True)
 
     def _whole(self) -> list[EvidenceChunk]:
         """Return all chunks; one pass over the features tells how far labels are believed, too."""
@@ -197,10 +172,12 @@ class Replay:
         )
         return len(self) * block <= KEEP_BYTES
 
-    def _compute(self, picked: NDArray[np.intp], labels: Ints | None = None) -> Iterator[EvidenceChunk]:
-        """Yield rows, with other `labels` [n] than they have where these are given."""
+    def _compute(
+        self, picked: NDArray[np.intp], labels: Ints | None = None, whole: bool = False
+    ) -> Iterator[EvidenceChunk]:
+        """Yield rows, with other `labels` [n] than they have where these are given; `whole` says that all are."""
         for at, blocks in self._scores(picked):
-            yield self._completed(at, self._chunk(at, labels, *map(log_softmax, blocks)))
+            yield self._completed(at, self._chunk(at, labels, *map(log_softmax, blocks)), whole)
 
     def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
         """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
@@ -264,15 +241,27 @@ class Replay:
             two_learners=self.seen is not None and self.unseen is None,
         )  # fmt: skip
 
-    def _completed(self, at: NDArray[np.intp], chunk: EvidenceChunk) -> EvidenceChunk:
+    def _completed(self, at: NDArray[np.intp], chunk: EvidenceChunk, whole: bool = False) -> EvidenceChunk:
         """Add votes and what kernel regression says; rows of a chunk are of one fold."""
-        if self.kernel is not None and self.features is not None and self.folds is not None:
-            x, fold = self.features.single(self.rows[at]), int(self.folds[at[0]])
-            chunk = replace(chunk, kernel=self.kernel.scores(x, fold, chunk.candidates))
+        if self.kernel is not None:
+            chunk = replace(chunk, kernel=self._second(self.kernel, at, chunk.candidates, whole))
         if self.neighbours is None:
             return chunk
         votes, reliable = self.neighbours.votes(self.labels, self.reliability, at, chunk.candidates)
         return replace(chunk, votes=votes, reliable_votes=reliable)
+
+    def _second(self, kernel: Kernel, at: NDArray[np.intp], candidates: Ints, whole: bool) -> Floats:
+        """Return what the second learner says of rows [n, C] of one fold; passes over all rows compute it once."""
+        assert self.features is not None
+        assert self.folds is not None
+        if whole and self._heard is None:
+            self._heard = np.full((len(self), candidates.shape[1]), np.nan, np.float32)
+        if whole and self._heard is not None and not np.isnan(self._heard[at]).any():
+            return np.asarray(self._heard[at])
+        found = kernel.scores(self.features.single(self.rows[at]), int(self.folds[at[0]]), candidates)
+        if whole and self._heard is not None:
+            self._heard[at] = found
+        return found
 
 
 def log_softmax(logits: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """Unseen rows: a batch that came later, seen through what a reference keeps of its training rows.
 
 A row meets the one head that saw neither it nor a copy or group-mate of it, and its neighbours are training rows. Work
-for a row: one multiplication a checkpoint.
+for a row: one multiplication a checkpoint, and what the second learner takes (`kernel`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ come in groups of neighbours, which mislead blind heads. Both can be seen withou
 al. 2020, §3.1) ranks well wherever a target differs from all that the net has practised on. Where few labels are wrong
 and errors do not come in groups, heads hardly learn any of them, and what they say in the end, blind to the row, tells
 more than how they came to it: the loss by which cleanlab judges has its say there. Kernel regression on the same
-features errs elsewhere than linear heads do: it takes half of their margin's share.
+features errs elsewhere than linear heads do: its margin has its say, and that of the heads counts half as much.
 
 Where a fine-tuned model gives the in-sample block and heads on frozen features the out-of-fold one, two learners are
 asked: a model from scratch on few images knows less than the heads; of images that the backbone does not know, more. In

@@ -7,9 +7,8 @@ import pytest
 
 from labelfix import plugins
 from labelfix.correctors.level import fit_level, with_suspicion
-from labelfix.evidence import EvidenceChunk
 from labelfix.findings import SOFT, State
-from labelfix.learn import neighbours, probe
+from labelfix.learn import kernel, neighbours, probe
 from labelfix.learn.features import Features
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import Replay
@@ -31,7 +30,8 @@ def evidence(classes: int = 4, rows: int = 200, seed: int = 0) -> Replay:
     found = neighbours.find(features, at, keys, None, recipe.neighbours, recipe.seed)
     folds = probe.assign_folds(found.component, keys, recipe.folds)
     heads = probe.train(features, at, labels, folds, classes, recipe, "test", Silent())
-    return Replay(at, labels, classes, "test", folds, features, heads, found)
+    second = kernel.fit(features, at, labels, folds, heads, Silent())
+    return Replay(at, labels, classes, "test", folds, features, heads, found, kernel=second)
 
 
 @pytest.fixture(scope="module", params=[4, 20], ids=["4 classes", "20 classes"])
@@ -89,19 +89,8 @@ def test_a_row_scored_alone_gets_the_score_it_gets_among_others(corrector, data)
     chunk = next(iter(data.chunks()))
     together = corrector.score(state, chunk).score
     for at in (0, len(chunk) - 1):
-        alone = corrector.score(state, only(chunk, at)).score
+        alone = corrector.score(state, chunk.take(np.array([at]))).score
         np.testing.assert_allclose(alone, together[at], rtol=1e-4, atol=1e-5)
-
-
-def only(chunk: EvidenceChunk, at: int) -> EvidenceChunk:
-    def of(values):
-        return None if values is None else values[at : at + 1]
-
-    blocks = [None if block is None else block.take(slice(at, at + 1)) for block in chunk.blocks]
-    return EvidenceChunk(
-        of(chunk.rows), of(chunk.labels), chunk.classes, of(chunk.candidates), *blocks,
-        of(chunk.probabilities), of(chunk.votes), of(chunk.reliable_votes), of(chunk.trusted),
-    )  # fmt: skip
 
 
 def test_a_level_turns_any_score_into_a_probability_in_the_same_order(corrector, data):

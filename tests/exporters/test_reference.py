@@ -50,6 +50,12 @@ def test_a_run_whose_second_learner_is_that_of_other_rows_is_refused(scanned, pl
         Reference.load(scanned)
 
 
+def test_a_run_that_lost_its_second_learner_is_refused(scanned):
+    (scanned / "kernel.safetensors").unlink()
+    with pytest.raises(InputError, match=r"kernel\.safetensors: the saved kernel regression cannot be read"):
+        Reference.load(scanned)
+
+
 def test_two_exports_are_the_same_bytes(scanned, tmp_path):
     for name in ("a", "b"):
         ReferenceExporter().export(scanned, tmp_path / name)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labelfix.errors import InputError
-from labelfix.learn import kernel, neighbours, probe
+from labelfix.learn import kernel, neighbours, probe, replay
 from labelfix.learn.features import Features
 from labelfix.learn.kernel import Kernel
 from labelfix.learn.probe import Heads
@@ -162,10 +162,33 @@ def test_evidence_of_training_rows_and_of_the_same_rows_unseen_agree() -> None:
             np.testing.assert_allclose(other.kernel[:, 0], chunk.kernel[:, 2])
 
 
-def test_outliers_and_copies_of_them_are_no_obstacle() -> None:
+def test_far_outliers_and_copies_of_them_are_no_obstacle() -> None:
     features, labels, folds = rings()
     x = features.single(np.arange(ROWS)).copy()
-    x[:20], x[20:40] = x[:1] * 1e4, np.nextafter(x[:1] * 1e4, 0)
-    found = scores(fitted(Features.from_array(x), labels, folds), Features.from_array(x), folds)
-    assert np.isfinite(found).all()
-    assert (found[40:].argmax(axis=1) == labels[40:]).mean() > 0.3
+    x[:2], x[2:4] = x[:1] * 1e4, -x[:1] * 1e4
+    spoilt = Features.from_array(x)
+    found = fitted(spoilt, labels, folds)
+    assert np.abs(found.landmarks[:4]).max() > 10
+    assert np.isfinite(scores(found, spoilt, folds)).all()
+
+
+def test_large_data_hear_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels, folds = rings()
+    at, heads, asked = np.arange(ROWS), heads_of(features, labels, folds), []
+    second = kernel.fit(features, at, labels, folds, heads, Silent())
+    kept = Replay(at, labels, 3, "rows", folds, features, heads, kernel=second)
+    whole = [chunk.kernel for chunk in kept.chunks()]
+    monkeypatch.setattr(replay, "KEEP_BYTES", 0)
+    plain = Kernel.scores
+    monkeypatch.setattr(Kernel, "scores", lambda *given: asked.append(len(given[1])) or plain(*given))
+    large = Replay(at, labels, 3, "rows", folds, features, heads, kernel=second)
+    large.sample(100)
+    for _ in range(3):
+        for chunk, expected in zip(large.chunks(), whole, strict=True):
+            np.testing.assert_array_equal(chunk.kernel, expected)
+    assert sum(asked) == 100 + ROWS
+    other = np.where(labels == 0, 1, labels).astype(np.int32)
+    relabelled = replace(large, labels=other)  # its candidates are others
+    for chunk in relabelled.chunks():
+        own = np.take_along_axis(scores(second, features, folds)[chunk.rows], chunk.candidates, axis=1)
+        np.testing.assert_allclose(chunk.kernel, own, atol=1e-5)

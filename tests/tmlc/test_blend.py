@@ -60,6 +60,38 @@ def test_a_second_learner_takes_half_of_the_share_of_the_heads_margin(missing: s
     assert sigmoid(blend(log_odds, None, seen)).mean() == pytest.approx(sigmoid(log_odds).mean(), abs=1e-3)
 
 
+@pytest.mark.parametrize(("weight", "of_model", "of_heads", "of_second"), [(0.5, 2, 1, 2), (1.0, 1, 0, 0)])
+def test_a_fine_tuned_model_leaves_the_second_learner_what_it_leaves_the_heads(
+    weight: float, of_model: float, of_heads: float, of_second: float
+) -> None:
+    kernel = np.random.default_rng(2).uniform(0, 1, (400, 3)).astype(np.float32)
+    seen = dataclasses.replace(rows(), two_learners=True, kernel=kernel)
+    log_odds, nothing = (
+        np.random.default_rng(1).normal(-2, 2, 400).astype(np.float32),
+        np.zeros(400, np.float32),
+    )
+    blend = Blend.fit(log_odds, log_odds, seen, weight)
+    terms = [-block.margin[:, :, 0].mean(axis=1) for block in seen.blocks]
+    terms.append(kernel[:, 1:].max(axis=1) - kernel[:, 0])
+    model, heads, second = ((values - values.mean()) / values.std() for values in terms)
+    expected = np.argsort(of_model * model + of_heads * heads + of_second * second)
+    np.testing.assert_array_equal(np.argsort(blend(nothing, nothing, seen)), expected)
+
+
+def test_where_blind_learners_are_far_behind_the_second_one_counts_half() -> None:
+    random = np.random.default_rng(2)
+    seen = dataclasses.replace(rows(), kernel=random.uniform(0, 1, (400, 3)).astype(np.float32))
+    blind = seen.out_of_fold
+    seen = dataclasses.replace(seen, out_of_fold=Trajectories(blind.log_p, blind.margin - 9, blind.entropy))
+    log_odds = random.normal(-2, 2, 400).astype(np.float32)
+    usual, far = (
+        Blend.fit(log_odds, log_odds, seen, 1.0, 0.2, 1.0, unswayed).views["in_sample"]
+        for unswayed in (False, True)
+    )
+    assert [weight for _, _, weight in usual.terms] == [0.0, 1.0, 0.5, 0.0, 0.0, 0.5]
+    assert [weight for _, _, weight in far.terms] == [0.0, 1.0, 1.5, 0.0, 0.0, 0.25]
+
+
 @pytest.mark.parametrize(("weight", "of_model", "of_heads"), [(0.25, 1, 3), (0.5, 1, 1), (1.0, 1, 0)])
 def test_two_learners_part_the_margin_by_their_weight(weight: float, of_model: int, of_heads: int) -> None:
     seen = dataclasses.replace(rows(), two_learners=True)
