@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from labelfix.learn import processes
 from labelfix.learn.recipe import Recipe
+from labelfix.learn.spacing import evenly
 from labelfix.trajectories import Ints
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def compare(
     Neighbours vote by their similarity. Rows without any are not asked; with none at all the readers never agree.
     """
     have = np.flatnonzero(found.index[:, 0] >= 0)
-    asked = have[np.unique(np.linspace(0, max(len(have) - 1, 0), min(len(have), ASKED)).astype(np.intp))]
+    asked = have[evenly(len(have), ASKED)]
     K = heads.classes
     linear, local = np.zeros(len(labels), np.intp), np.zeros(len(labels), np.intp)
     for fold in np.unique(folds[asked]):

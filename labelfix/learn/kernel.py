@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.arrayfile import load_arrays, save_arrays
+from labelfix.learn.spacing import evenly
 from labelfix.progress import Progress
 from labelfix.trajectories import Floats, Ints
 
@@ -116,13 +117,13 @@ def fit(
         return np.asarray(strsm(1.0, root, values, lower=True, overwrite_b=True))
 
     m = int(np.clip(OF_ROOT * np.sqrt(len(rows)), LANDMARKS, MOST_LANDMARKS))
-    landmarks = standardised(_evenly(len(rows), m)).clip(-6e4, 6e4).astype(np.float16)
+    landmarks = standardised(evenly(len(rows), m)).clip(-6e4, 6e4).astype(np.float16)
     near = landmarks.astype(np.float32)
     exact = landmarks.astype(np.float64)  # in single precision equal outliers may be more than alike
     within = similarity(exact, exact)
     within[np.diag_indices(len(within))] += JITTER
     root = np.asfortranarray(np.linalg.cholesky(within), np.float32)
-    taught = _evenly(len(rows), TAUGHT)
+    taught = evenly(len(rows), TAUGHT)
     moments = []
     with progress.stage("second learner", len(taught), "rows") as advance:
         for fold in range(heads.folds):
@@ -196,7 +197,3 @@ def _least_squares(moments: Sequence[_Moments]) -> tuple[list[Numbers], list[Flo
             break
         best, least = weights, error
     return best, [share.astype(np.float32) for share in shares]
-
-
-def _evenly(rows: int, most: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.intp))

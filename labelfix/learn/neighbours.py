@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.arrayfile import load_arrays, save_arrays
+from labelfix.learn.spacing import evenly
 from labelfix.trajectories import Floats, Ints
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Projection:
         """Fit on at most 8,192 of the given rows, evenly spaced."""
         from scipy.linalg import eigh
 
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 8192)).astype(np.intp)]
+        some = rows[evenly(len(rows), 8192)]
         sample = features.single(some)
         mean = sample.mean(axis=0)
         sample -= mean

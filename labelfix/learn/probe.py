@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from labelfix.arrayfile import load_arrays, save_arrays
 from labelfix.learn.backbone import choose_device, choose_dtype
 from labelfix.learn.recipe import Recipe
+from labelfix.learn.spacing import evenly
 from labelfix.learn.targets import Targets
 from labelfix.progress import Progress
 from labelfix.trajectories import Floats, Ints
@@ -262,7 +263,7 @@ def schedule_share(step: int, total: int, warm_up: float = 0.05) -> float:
 
 def _standardisation(features: Features, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Mean and standard deviation [d] of at most 32,768 evenly spaced rows."""
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 32768)).astype(np.intp)]
+    some = rows[evenly(len(rows), 32768)]
     total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     for start in range(0, len(some), 4096):
         piece = features.single(some[start : start + 4096])

@@ -33,6 +33,7 @@ from labelfix.learn.graphs import Graphs, Step
 from labelfix.learn.probe import recorded_steps, schedule_share
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.recording import Recording, condense
+from labelfix.learn.spacing import evenly
 from labelfix.learn.targets import Targets
 from labelfix.progress import Progress
 from labelfix.rundir import writing
@@ -212,7 +213,7 @@ class Training:
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         if not norms:
             return
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), SETTLED)).astype(np.intp)]
+        some = rows[evenly(len(rows), SETTLED)]
         usual = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

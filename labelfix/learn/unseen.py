@@ -22,6 +22,7 @@ from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
 from labelfix.learn.recipe import Recipe
 from labelfix.learn.replay import CHUNK_FLOATS, CHUNK_ROWS, Replay, likeliest, log_softmax
+from labelfix.learn.spacing import evenly
 from labelfix.trajectories import FLOOR, Floats, Ints, belief, summarise
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def blind_reliability(
 
 def as_if_unseen(evidence: Replay, reliability: Floats | None, count: int) -> tuple[Unseen, NDArray[np.intp]]:
     """Return at most `count` training rows as unseen ones, and their positions, evenly spaced by content hash."""
-    picked = np.unique(np.linspace(0, len(evidence) - 1, min(count, len(evidence))).astype(np.intp))
+    picked = evenly(len(evidence), count)
     rows, labels = evidence.rows[picked].astype(np.int64), evidence.labels[picked]
     named = rows, labels, evidence.classes, evidence.fitted_on, evidence.progress
     if evidence.heads is None or evidence.folds is None or evidence.neighbours is None:
@@ -181,7 +182,7 @@ def surroundings(found: Neighbours, features: Features, rows: NDArray[np.intp]) 
 
     Quantiles [D, Q] of the leading projected directions, and the fence beyond which a distance is an outlier's.
     """
-    some = np.linspace(0, len(rows) - 1, min(len(rows), USUAL)).astype(np.intp)
+    some = evenly(len(rows), USUAL)
     vectors, explained = found.projection.project(features, rows[some])
     kept = found.index[some] >= 0
     distance = neighbours.outlier_distance(found.similarity[some], kept, explained)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk, LinearBase
 from labelfix.learn.bilevel import Point, look_ahead, sharpness
+from labelfix.learn.spacing import evenly
 from labelfix.learn.tuned import young
 from labelfix.tmlc.perception import GRID, percentile, resample
 from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories
@@ -269,7 +270,7 @@ def fit(data: Practice, base: Base, epochs: int, recipe: PaperRecipe) -> TrustNe
     """
     rng = np.random.default_rng(recipe.seed)
     if isinstance(base, Head):
-        some = np.linspace(0, len(data.rows) - 1, min(recipe.rows, len(data.rows))).astype(np.intp)
+        some = evenly(len(data.rows), recipe.rows)
         steepest = curvature(base.inputs(data.rows[some]))
     else:
         recipe = replace(recipe, rows=recipe.images)
