@@ -24,6 +24,7 @@ from labelfix.learn.kernel import Kernel
 from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
 from labelfix.learn.recording import Recording
+from labelfix.learn.spacing import evenly
 from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, belief, summarise
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Replay:
         """[n] how far the heads believe each row's label, 0 … 1, over all epochs and both blocks; 1 where the label is
         trusted."""
         margin = np.empty(len(self), np.float32)
-        for at, blocks in self._scores(np.arange(len(self))):
+        for at, _, blocks in self._scores(np.arange(len(self))):
             margin[at] = self._margin(at, blocks)
         return self._believed(margin)
 
@@ -136,15 +137,15 @@ class Replay:
     def _whole(self) -> list[EvidenceChunk]:
         """Return all chunks; one pass over the features tells how far labels are believed, too."""
         margin, bare = np.empty(len(self), np.float32), []
-        for at, blocks in self._scores(np.arange(len(self))):
+        for at, x, blocks in self._scores(np.arange(len(self))):
             margin[at] = self._margin(at, blocks)
-            bare.append((at, self._chunk(at, None, *map(log_softmax, blocks))))
+            bare.append((at, self._chunk(at, x, None, False, *map(log_softmax, blocks))))
         self.reliability = self._believed(margin)
-        return [self._completed(at, chunk) for at, chunk in bare]
+        return [self._voted(at, chunk) for at, chunk in bare]
 
     def sample(self, rows: int) -> EvidenceChunk:
         """Return at most this many rows, evenly spaced by content hash."""
-        picked = np.unique(np.linspace(0, len(self) - 1, min(rows, len(self))).astype(np.intp))
+        picked = evenly(len(self), rows)
         if not self._keeps:
             return _join(list(self._compute(picked)))
         wanted = self.rows[picked]
@@ -158,7 +159,7 @@ class Replay:
         told = self.told.verdicts
         if told is None:
             return None
-        even = np.unique(np.linspace(0, len(told.rows) - 1, min(ANSWERS, len(told.rows))).astype(np.intp))
+        even = evenly(len(told.rows), ANSWERS)
         picked = np.flatnonzero(np.isin(self.rows, told.rows[even]))
         labels = self.labels.copy()
         labels[picked] = told.labels[np.searchsorted(told.rows, self.rows[picked])]
@@ -176,11 +177,14 @@ class Replay:
         self, picked: NDArray[np.intp], labels: Ints | None = None, whole: bool = False
     ) -> Iterator[EvidenceChunk]:
         """Yield rows, with other `labels` [n] than they have where these are given; `whole` says that all are."""
-        for at, blocks in self._scores(picked):
-            yield self._completed(at, self._chunk(at, labels, *map(log_softmax, blocks)), whole)
+        for at, x, blocks in self._scores(picked):
+            yield self._voted(at, self._chunk(at, x, labels, whole, *map(log_softmax, blocks)))
 
-    def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], list[Floats]]]:
-        """Yield positions of a chunk and its logits [n, E, K]: out of fold, then in sample where that was trained."""
+    def _scores(self, picked: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Floats, list[Floats]]]:
+        """Yield positions of a chunk, which are of one fold, features [n, d] and logits [n, E, K].
+
+        These are out of fold, then in sample where that was trained.
+        """
         longest = max(map(len, self.progress.values()))
         size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (longest * self.classes)))
         if self.folds is None:
@@ -188,7 +192,7 @@ class Replay:
             for start in range(0, len(picked), size):
                 at = picked[start : start + size]
                 given = self.given[self.rows[at]].astype(np.float32)
-                yield at, [np.log(np.maximum(given, np.exp(FLOOR)))[:, None, :]]
+                yield at, self._features_at(at), [np.log(np.maximum(given, np.exp(FLOOR)))[:, None, :]]
             return
         folds = self.folds[picked]
         for fold in np.unique(folds):
@@ -200,7 +204,7 @@ class Replay:
             for start in range(0, len(members), size):
                 at = members[start : start + size]
                 x = self._features_at(at)
-                yield at, [block(at, x) for block in blocks]
+                yield at, x, [block(at, x) for block in blocks]
 
     def _features_at(self, at: NDArray[np.intp]) -> Floats:
         """Return features [n, d] for the heads; [n, 0] where there are none."""
@@ -219,9 +223,10 @@ class Replay:
         return lambda _, x: (x @ weight + bias).reshape(len(x), -1, self.classes)
 
     def _chunk(
-        self, at: NDArray[np.intp], given_labels: Ints | None, oof: Floats, ins: Floats | None = None
-    ) -> EvidenceChunk:
-        """Return the evidence of rows without votes."""
+        self, at: NDArray[np.intp], x: Floats, given_labels: Ints | None, whole: bool, oof: Floats,
+        ins: Floats | None = None,
+    ) -> EvidenceChunk:  # fmt: skip
+        """Return the evidence of rows without votes; `whole` as in `_compute`."""
         given = self.given[self.rows[at]].astype(np.float32) if self.given is not None else None
         probabilities = given if given is not None else np.exp(oof[:, -1])
         labels = (self.labels if given_labels is None else given_labels)[at]
@@ -238,30 +243,26 @@ class Replay:
             self.rows[at], labels, self.classes, candidates,
             summarise(ins, candidates, _entropy(self.seen, at)) if ins is not None else None,
             summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, None, None, trusted,
-            two_learners=self.seen is not None and self.unseen is None,
+            self._second(at, x, candidates, whole), self.seen is not None and self.unseen is None,
         )  # fmt: skip
 
-    def _completed(self, at: NDArray[np.intp], chunk: EvidenceChunk, whole: bool = False) -> EvidenceChunk:
-        """Add votes and what kernel regression says; rows of a chunk are of one fold."""
-        if self.kernel is not None:
-            chunk = replace(chunk, kernel=self._second(self.kernel, at, chunk.candidates, whole))
+    def _voted(self, at: NDArray[np.intp], chunk: EvidenceChunk) -> EvidenceChunk:
         if self.neighbours is None:
             return chunk
         votes, reliable = self.neighbours.votes(self.labels, self.reliability, at, chunk.candidates)
         return replace(chunk, votes=votes, reliable_votes=reliable)
 
-    def _second(self, kernel: Kernel, at: NDArray[np.intp], candidates: Ints, whole: bool) -> Floats:
-        """Return what the second learner says of rows [n, C] of one fold; passes over all rows compute it once."""
-        assert self.features is not None
-        assert self.folds is not None
-        if whole and self._heard is None:
+    def _second(self, at: NDArray[np.intp], x: Floats, candidates: Ints, whole: bool) -> Floats | None:
+        """Return what the second learner says of rows [n, C]; passes over all rows compute it once."""
+        if self.kernel is None or self.folds is None:
+            return None
+        if not whole:
+            return self.kernel.scores(x, int(self.folds[at[0]]), candidates)
+        if self._heard is None:
             self._heard = np.full((len(self), candidates.shape[1]), np.nan, np.float32)
-        if whole and self._heard is not None and not np.isnan(self._heard[at]).any():
-            return np.asarray(self._heard[at])
-        found = kernel.scores(self.features.single(self.rows[at]), int(self.folds[at[0]]), candidates)
-        if whole and self._heard is not None:
-            self._heard[at] = found
-        return found
+        if np.isnan(self._heard[at]).any():
+            self._heard[at] = self.kernel.scores(x, int(self.folds[at[0]]), candidates)
+        return np.asarray(self._heard[at])
 
 
 def log_softmax(logits: Floats) -> Floats:

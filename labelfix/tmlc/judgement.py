@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.evidence import Evidence, EvidenceChunk
+from labelfix.learn.spacing import evenly
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share
@@ -60,23 +61,20 @@ class Judgement:
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample, counts, evidence.epochs)
-        some = sample.take(np.linspace(0, len(sample) - 1, min(BLENDED, len(sample))).astype(np.intp))
+        some = sample.take(evenly(len(sample), BLENDED))
         left = some.untrusted()
         withheld = _log_odds(net.posterior(left.as_unseen(), norms))
         weight = weight_of_whole(left, norms.voting)
         whole = _log_odds(net.posterior(left, norms)) if weight else None
-        blend = Blend.fit(withheld, whole, left, weight)
         # Labels known to be wrong are drawn as heads err: a second learner would know them too readily.
         alone = replace(left, kernel=None)
-        by_heads = Blend.fit(withheld, whole, alone, weight)
+        blend = Blend.fit(withheld, whole, alone, weight)
         known = known_wrong.compare(
-            lambda rows: by_heads(_log_odds(net.posterior(rows, norms)), None, rows),
-            alone,
-            evidence.told.mended,
+            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), alone, evidence.told.mended
         )
         level = Level(readers_differ=_readers_differ(some))
         if known is not None and sample.probabilities is not None:
-            gap = part(by_heads(withheld, None, alone.as_unseen()))
+            gap = part(blend(withheld, None, alone.as_unseen()))
             views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
             learnt = contradicted(left)
             learnt = None if learnt is None else gap.moved(learnt)
