@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.evidence import EvidenceChunk
-from labelfix.tmlc.calibrate import level_offset
+from labelfix.tmlc.calibrate import level_offset, sigmoid
 from labelfix.trajectories import Floats
 
 SHARE = 0.5
@@ -112,7 +112,7 @@ class Blend:
         terms = _terms(withheld, whole, rows)
         spread = sharper * max(float(terms[0].std()), 1e-6)
         last = 0.0 if rate is None else LAST * (1.0 - weight) * max(0.0, 1.0 - rate / FEW)
-        rate = float(_sigmoid(terms[0]).mean()) if rate is None else rate
+        rate = float(sigmoid(terms[0]).mean()) if rate is None else rate
         views = {}
         if rows.in_sample is not None:
             farther = float(np.clip(2.0 * apart(rows) - 1.0, 0.0, 1.0)) if unswayed else 0.0
@@ -203,7 +203,3 @@ def _terms(withheld: Floats, whole: Floats | None, rows: EvidenceChunk) -> list[
     if rows.kernel is not None:
         second = (rows.kernel[:, 1:].max(axis=1) - rows.kernel[:, 0]).astype(np.float64)
     return [*read, *margins, last, second]
-
-
-def _sigmoid(values: Numbers) -> Numbers:
-    return np.asarray(1.0 / (1.0 + np.exp(-values)))

@@ -15,7 +15,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.learn.spacing import evenly
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
-from labelfix.tmlc.calibrate import confident_share
+from labelfix.tmlc.calibrate import confident_share, sigmoid, steepness
 from labelfix.tmlc.feedback import Feedback
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.level import Level, contradicted
@@ -82,7 +82,10 @@ class Judgement:
                 level, views=tuple(map(gap.moved, views)), audit=evidence.told.audit, contradicted=learnt
             )
             _, rate, _ = level.interval()
-            blend = Blend.fit(withheld, whole, left, weight, rate, 1.0 + gap.depth, level.is_unswayed)
+            spread, unswayed = 1.0 + gap.depth, level.is_unswayed
+            blend = Blend.fit(withheld, whole, left, weight, rate, spread, unswayed)
+            spread *= steepness(sigmoid(blend(withheld, whole, left)))
+            blend = Blend.fit(withheld, whole, left, weight, rate, spread, unswayed)
         usual, _ = _scored(net, norms, blend, sample.untrusted())
         answered = evidence.answered() if known is not None else None
         if answered is None or not len(answered[0]):
