@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.answers import Told
+from labelfix.coanswers import CoAnswers
 from labelfix.trajectories import Floats, Ints, Trajectories, belief
 
 MAX_CANDIDATES = 12
@@ -49,6 +50,8 @@ class EvidenceChunk:
     kernel: Floats | None = None
     """[n, C] what a kernel regression that saw neither the row nor its group or duplicates expects of each candidate,
     about 0 … 1."""
+    others: CoAnswers | None = None
+    """Who gave the labels, and what other annotators said of the same items."""
     two_learners: bool = False
     """The in-sample block is that of a fine-tuned model, the out-of-fold block that of heads on frozen features. Else
     one kind of learner gave both."""
@@ -62,7 +65,7 @@ class EvidenceChunk:
         def some(value: Any) -> Any:
             if value is None or isinstance(value, int):
                 return value
-            return value.take(rows) if isinstance(value, Trajectories) else value[rows]
+            return value.take(rows) if isinstance(value, Trajectories | CoAnswers) else value[rows]
 
         return EvidenceChunk(**{name: some(value) for name, value in vars(self).items()})
 
@@ -159,7 +162,7 @@ class Evidence(Protocol):
     @property
     def present(self) -> frozenset[str]:
         """Which of "trajectories", "out_of_fold", "in_sample", "base model", "features", "neighbours", "kernel",
-        "trusted"."""
+        "annotators", "trusted"."""
         ...
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.coanswers import Items
 from labelfix.correctors.interface import Needs
 from labelfix.intake import View, answers_of, fold_rows, group_numbers, mode_notes, name_rows, timed
 from labelfix.learn import choosing, kernel, neighbours, probe, tuned
@@ -37,9 +38,10 @@ def gather(
     labels, K = manifest.labels[rows], len(manifest.classes)
     told, notes = answers_of(manifest, rows, progress)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
+    items = Items.of(manifest)
     named = name_rows(manifest, view, rows)
     if view.features is None:
-        alone = Replay(rows, labels, K, named, given=view.given, trusted=trusted, told=told)
+        alone = Replay(rows, labels, K, named, given=view.given, trusted=trusted, told=told, items=items)
         return alone, replace(recipe, mode="probe"), notes
     found, folds = _relate(manifest, view, rows, recipe, named, run, progress, timings)
     learning = _Learning(view.features, rows, labels, folds, K, named, recipe, run, progress, timings)
@@ -63,7 +65,7 @@ def gather(
     wanted = required.union(*(need.optional for need in needs))
     second = learning.second(heads) if heads is not None and "kernel" in wanted else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
-    return Replay(*evidence, seen, unseen, models, told, second), recipe, notes
+    return Replay(*evidence, seen, unseen, models, told, second, items), recipe, notes
 
 
 def _relate(

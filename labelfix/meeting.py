@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.coanswers import Items
 from labelfix.errors import UsageError
 from labelfix.findings import SCHEMA, Findings
 from labelfix.intake import View, bring, group_keys, look
@@ -99,9 +100,12 @@ def evidence_of(
     progress = {"in_sample": list[float](), "out_of_fold": reference.progress}
     K = len(reference.classes)
     fitted_on = next(iter(reference.states.values())).fitted_on
+    # What others call an item by a class that the reference does not know says nothing of the classes that it does.
+    items = Items.of(batch, np.where(batch.labels < K, batch.labels, np.int32(-1)))
     if reference.known is None or view.features is None:
         labels = batch.labels[rows]
-        return Unseen(rows.astype(np.int64), labels, K, fitted_on, progress, given=view.given), None
+        seen = rows.astype(np.int64)
+        return Unseen(seen, labels, K, fitted_on, progress, given=view.given, items=items), None
     met = meet(reference.known, view.features, rows, view.keys[rows], group_keys(batch, rows))
     facts.outlier[rows] = met.neighbours.outlier
     facts.duplicate_group[rows] = met.neighbours.copies
@@ -115,7 +119,7 @@ def evidence_of(
     known = reference.known
     evidence = Unseen(
         seen, batch.labels[seen], K, fitted_on, progress, view.features, known.heads, met.folds[good],
-        met.neighbours.take(good), known.labels, known.reliability, kernel=known.kernel,
+        met.neighbours.take(good), known.labels, known.reliability, kernel=known.kernel, items=items,
     )  # fmt: skip
     return evidence, met
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.coanswers import Items
 from labelfix.errors import InputError, UsageError, nearest
 from labelfix.intake import View, bring, fold_rows, group_numbers, look, name_rows, read_manifest, select
 from labelfix.learn import kernel, neighbours, probe
@@ -132,8 +133,11 @@ class DataSet:
         """Train both learners on the trial's labels; neighbours and folds are found once for the same rows."""
         rows, K = trial.rows, len(trial.classes)
         named = name_rows(self.manifest, self.view, rows)
+        labels = np.full(len(self.manifest), -1, np.int32)
+        labels[rows] = trial.given
+        items = Items.of(replace(self.manifest, trusted=None), labels)
         if self.view.features is None:
-            return Replay(rows, trial.given, K, named, given=self.view.given)
+            return Replay(rows, trial.given, K, named, given=self.view.given, items=items)
         key = rows.tobytes()
         if key not in self._related:
             began = time.perf_counter()
@@ -143,7 +147,8 @@ class DataSet:
         recipe = replace(recipe, seed=trial.seed)
         heads = probe.train(self.view.features, rows, trial.given, folds, K, recipe, named, progress)
         second = kernel.fit(self.view.features, rows, trial.given, folds, heads, progress)
-        return Replay(rows, trial.given, K, named, folds, self.view.features, heads, found, kernel=second)
+        learnt = folds, self.view.features, heads, found
+        return Replay(rows, trial.given, K, named, *learnt, kernel=second, items=items)
 
     def _relate(
         self, rows: NDArray[np.intp], named: str, recipe: Recipe

@@ -9,7 +9,10 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 
 KINDS = frozenset(
-    {"trajectories", "out_of_fold", "base model", "features", "neighbours", "kernel", "trusted", "images"}
+    {
+        "trajectories", "out_of_fold", "base model", "features", "neighbours", "kernel", "annotators", "trusted",
+        "images",
+    }  # fmt: skip
 )
 
 

@@ -20,7 +20,7 @@ class TMLC:
 
     needs: ClassVar[Needs] = Needs(
         required=frozenset({"trajectories"}),
-        optional=frozenset({"out_of_fold", "neighbours", "kernel", "trusted"}),
+        optional=frozenset({"out_of_fold", "neighbours", "kernel", "annotators", "trusted"}),
     )
 
     def __init__(self, weights: Path | None = None) -> None:

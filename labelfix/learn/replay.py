@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.answers import NOTHING, Told
+from labelfix.coanswers import CoAnswers, Items
 from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
 from labelfix.learn.base import Base
 from labelfix.learn.kernel import Kernel
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 CHUNK_FLOATS = 8_000_000
 CHUNK_ROWS = 8192
 KEEP_BYTES = 256 << 20
+NAMED = 4.0
+"""More than probabilities of two blocks and votes add up to."""
 ANSWERS = 16_384
 """Answers that are learnt from; of more, as many, evenly spaced."""
 
@@ -72,6 +75,8 @@ class Replay:
     """What annotators said before."""
     kernel: Kernel | None = None
     """Regressions on the same features."""
+    items: Items | None = None
+    """Who gave the labels, by manifest position."""
     _kept: list[EvidenceChunk] = field(default_factory=list, repr=False)
     _heard: Floats | None = field(default=None, init=False, repr=False)
     """[n, C] of the second learner, from the first pass over all rows."""
@@ -99,6 +104,7 @@ class Replay:
         kinds |= {"base model"} if self.heads is not None or self.tuned is not None else set()
         kinds |= {"neighbours"} if self.neighbours is not None else set()
         kinds |= {"kernel"} if self.kernel is not None else set()
+        kinds |= {"annotators"} if self.items is not None else set()
         kinds |= {"trusted"} if self.trusted is not None else set()
         return frozenset(kinds)
 
@@ -237,13 +243,14 @@ class Replay:
         if self.neighbours is not None:
             index = self.neighbours.index[at]
             voters = np.where(index >= 0, self.labels[index], -1)
-        candidates = likeliest(labels, liking, voters)
+        others = None if self.items is None else self.items.beside(self.rows[at])
+        candidates = likeliest(labels, liking, voters, others)
         trusted = self.trusted[at] if self.trusted is not None else None
         return EvidenceChunk(
             self.rows[at], labels, self.classes, candidates,
             summarise(ins, candidates, _entropy(self.seen, at)) if ins is not None else None,
             summarise(oof, candidates, _entropy(self.unseen, at)), probabilities, None, None, trusted,
-            self._second(at, x, candidates, whole), self.seen is not None and self.unseen is None,
+            self._second(at, x, candidates, whole), others, self.seen is not None and self.unseen is None,
         )  # fmt: skip
 
     def _voted(self, at: NDArray[np.intp], chunk: EvidenceChunk) -> EvidenceChunk:
@@ -289,11 +296,11 @@ def mean_margin(scores: Floats, labels: Ints) -> Floats:
     return np.asarray((own - best).mean(axis=1), np.float32)
 
 
-def likeliest(labels: Ints, liking: Floats, voters: Ints | None) -> Ints:
+def likeliest(labels: Ints, liking: Floats, voters: Ints | None, others: CoAnswers | None = None) -> Ints:
     """Return the given class, then the likeliest others [n, C], at most `MAX_CANDIDATES`.
 
     By `liking` [n, K], any measure of probability, plus the share of the neighbours' labels `voters` [n, k], -1
-    where there is none.
+    where there is none. Classes that `others` gave come before all that nobody did.
     """
     n, K = liking.shape
     liking = liking.copy()
@@ -303,7 +310,11 @@ def likeliest(labels: Ints, liking: Floats, voters: Ints | None) -> Ints:
     liking[np.arange(n), labels] = np.inf
     count = min(K, MAX_CANDIDATES)
     if count < K:
-        top = np.argpartition(-liking, count - 1, axis=1)[:, :count]
+        wanted = liking
+        if others is not None:
+            wanted = liking.copy()
+            wanted[others.at, others.labels] += NAMED
+        top = np.argpartition(-wanted, count - 1, axis=1)[:, :count]
         top.sort(axis=1)  # ties are then broken by class number
     else:
         top = np.broadcast_to(np.arange(K), (n, K))
@@ -318,6 +329,8 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
         parts = [getattr(chunk, name) for chunk in chunks]
         if parts[0] is None:
             return None
+        if isinstance(parts[0], CoAnswers):
+            return CoAnswers.joined(parts)
         if isinstance(parts[0], Trajectories):
             return Trajectories(
                 *(np.concatenate([getattr(p, f) for p in parts]) for f in ("log_p", "margin", "entropy"))
@@ -325,7 +338,7 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
         return np.concatenate(parts)
 
     names = (
-        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted", "kernel"
+        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted", "kernel", "others"
     )  # fmt: skip
     rest = {name: joined(name) for name in names} | {"two_learners": first.two_learners}
     return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

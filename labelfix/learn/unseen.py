@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.answers import NOTHING, Told
+from labelfix.coanswers import Items
 from labelfix.evidence import EvidenceChunk, LinearBase
 from labelfix.learn import neighbours
 from labelfix.learn.backbone import choose_device, choose_dtype
@@ -71,6 +72,8 @@ class Unseen:
     """Nor do whole models look at them."""
     kernel: Kernel | None = None
     """Of the reference."""
+    items: Items | None = None
+    """Who gave the labels, by manifest position."""
 
     @property
     def epochs(self) -> int:
@@ -82,6 +85,7 @@ class Unseen:
         """Kinds of evidence that are there."""
         kinds = {"trajectories", "out_of_fold"}
         kinds |= {"kernel"} if self.kernel is not None else set()
+        kinds |= {"annotators"} if self.items is not None else set()
         return frozenset(kinds | ({"neighbours"} if self.neighbours is not None else set()))
 
     def __len__(self) -> int:
@@ -122,12 +126,14 @@ class Unseen:
         if self.neighbours is not None and self.voters is not None:
             index = self.neighbours.index[at]
             named = np.where(index >= 0, self.voters[index], -1)
-        candidates = likeliest(labels, np.exp(log_p).mean(axis=1), named)
+        others = None if self.items is None else self.items.beside(self.rows[at])
+        candidates = likeliest(labels, np.exp(log_p).mean(axis=1), named, others)
         votes = reliable = None
         if self.neighbours is not None and self.voters is not None and self.reliability is not None:
             votes, reliable = self.neighbours.votes(self.voters, self.reliability[fold], at, candidates)
         block = summarise(log_p, candidates)
-        return EvidenceChunk(self.rows[at], labels, self.classes, candidates, None, block, p, votes, reliable)
+        told = None, block, p, votes, reliable
+        return EvidenceChunk(self.rows[at], labels, self.classes, candidates, *told, others=others)
 
 
 def blind_reliability(
@@ -168,11 +174,11 @@ def as_if_unseen(evidence: Replay, reliability: Floats | None, count: int) -> tu
     rows, labels = evidence.rows[picked].astype(np.int64), evidence.labels[picked]
     named = rows, labels, evidence.classes, evidence.fitted_on, evidence.progress
     if evidence.heads is None or evidence.folds is None or evidence.neighbours is None:
-        return Unseen(*named, given=evidence.given), picked
+        return Unseen(*named, given=evidence.given, items=evidence.items), picked
     near = evidence.neighbours.take(picked)
     seen = Unseen(
         *named, evidence.features, evidence.heads, evidence.folds[picked], near, evidence.labels, reliability,
-        kernel=evidence.kernel,
+        kernel=evidence.kernel, items=evidence.items,
     )  # fmt: skip
     return seen, picked
 

@@ -16,6 +16,7 @@ from labelfix.learn.spacing import evenly
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share, sigmoid, steepness
+from labelfix.tmlc.crowd import Crowd
 from labelfix.tmlc.feedback import Feedback
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.level import Level, contradicted
@@ -51,6 +52,8 @@ class Judgement:
     """Which classes are given for which."""
     feedback: Feedback | None = None
     """What annotators' answers change; None where nobody was asked."""
+    crowd: Crowd | None = None
+    """What is known of those who gave the labels; None where they are not."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
@@ -86,16 +89,21 @@ class Judgement:
             blend = Blend.fit(withheld, whole, left, weight, rate, spread, unswayed)
             spread *= steepness(sigmoid(blend(withheld, whole, left)))
             blend = Blend.fit(withheld, whole, left, weight, rate, spread, unswayed)
-        usual, _ = _scored(net, norms, blend, sample.untrusted())
+        usual, log_q = _scored(net, norms, blend, sample.untrusted())
         answered = evidence.answered() if known is not None else None
         if answered is None or not len(answered[0]):
-            return cls(norms, blend, known, level, Transitions.fit(usual))
+            transitions = Transitions.fit(usual)
+            usual = usual.moved(transitions(usual))
+            crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=False)
+            return cls(norms, blend, known, level, transitions, None, crowd)
         rows, wrong = answered
         asked, _ = _scored(net, norms, blend, rows)
         transitions = Transitions.fit(usual, (asked, wrong))
         asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
         feedback = Feedback.fit(asked, wrong, usual)
-        return cls(norms, blend, known, level, transitions, feedback)
+        usual = usual.moved(feedback(usual))
+        crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=level.audit is not None)
+        return cls(norms, blend, known, level, transitions, feedback, crowd)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
@@ -103,6 +111,8 @@ class Judgement:
         for effects in (self.transitions, self.feedback):
             scored = scored if effects is None else scored.moved(effects(scored))
         score = scored.score
+        if self.crowd is not None:
+            score, log_q = self.crowd(rows, score, log_q)
         right = -np.logaddexp(0.0, score)  # log of the posterior of the given label
         others = log_q[:, 1:-1] - np.logaddexp.reduce(log_q[:, 1:], axis=1)[:, None]
         return score, np.exp(np.concatenate([right[:, None], others + (right + score)[:, None]], axis=1))
@@ -110,7 +120,7 @@ class Judgement:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a State."""
         arrays = self.norms.arrays()
-        for effects in (self.transitions, self.feedback):
+        for effects in (self.transitions, self.feedback, self.crowd):
             arrays |= {} if effects is None else effects.arrays()
         return arrays
 
@@ -130,7 +140,8 @@ class Judgement:
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
         blend, transitions = Blend.from_dict(settings["blend"]), Transitions.of(arrays)
-        return cls(norms, blend, known, Level.of(settings), transitions, Feedback.of(arrays))
+        effects = transitions, Feedback.of(arrays), Crowd.of(arrays)
+        return cls(norms, blend, known, Level.of(settings), *effects)
 
 
 def _scored(

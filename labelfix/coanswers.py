@@ -1,0 +1,112 @@
+"""Co-answers: who gave each label, and what other annotators said of the same item.
+
+Where a manifest names annotators, a row is one answer, and rows with the same id are of one item. Work and memory for n
+rows of a chunk: one number a pair of answers, 50 answers an item make 49 of them a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.manifest import Manifest
+from labelfix.trajectories import Ints
+
+
+@dataclass(frozen=True, eq=False)
+class CoAnswers:
+    """Of n rows and the m answers that others gave to their items."""
+
+    own: NDArray[np.int64]
+    """[n] key of the row's annotator."""
+    at: NDArray[np.intp]
+    """[m] which of the n rows it is beside; ascending."""
+    labels: Ints
+    """[m] the class that it says."""
+    who: NDArray[np.int64]
+    """[m] key of its annotator."""
+    trusted: NDArray[np.bool_]
+    """[m] it is known to be right."""
+
+    def take(self, rows: NDArray[np.intp]) -> CoAnswers:
+        """Return what concerns some of the rows."""
+        starts = np.searchsorted(self.at, rows)
+        counts = np.searchsorted(self.at, rows, side="right") - starts
+        at, some = _runs(starts, counts)
+        return CoAnswers(self.own[rows], at, self.labels[some], self.who[some], self.trusted[some])
+
+    @classmethod
+    def joined(cls, parts: Sequence[CoAnswers]) -> Self:
+        """Return those of all rows of several chunks."""
+        before = np.cumsum([0, *(len(part.own) for part in parts)])
+        at = [part.at + start for part, start in zip(parts, before, strict=False)]
+        rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "who", "trusted"))
+        return cls(np.concatenate([part.own for part in parts]), np.concatenate(at), *rest)
+
+    def of_class(self, classes: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many others say a class [n] of each row, and how many others there are."""
+        n = len(self.own)
+        agree = np.bincount(self.at, self.labels == classes[self.at], n)
+        return agree.astype(np.int64), np.bincount(self.at, minlength=n)
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Which of the N rows of a manifest are answers about the same item, and whose they are."""
+
+    keys: NDArray[np.int64]
+    """[N] annotator of each row: a hash of the name, so that a reference holds no names."""
+    labels: Ints
+    """[N] class; -1 where the row has none."""
+    trusted: NDArray[np.bool_] | None
+    """[N]"""
+    order: NDArray[np.intp]
+    """[L] rows with a label, by item."""
+    starts: NDArray[np.intp]
+    """[N] where in `order` the row's item begins."""
+    sizes: NDArray[np.intp]
+    """[N] rows with a label that its item has."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, labels: Ints | None = None) -> Self | None:
+        """Find the items of a manifest, whose rows may be given other labels [N]; None where it names no annotators."""
+        if manifest.annotators is None:
+            return None
+        import pyarrow as pa
+
+        labels = manifest.labels if labels is None else labels
+        named = pa.array(manifest.annotators, pa.string()).dictionary_encode()
+        keys = np.array([_key(name) for name in named.dictionary.to_pylist()], np.int64)
+        item = pa.array(manifest.ids, pa.string()).dictionary_encode().indices.to_numpy()
+        labelled = np.flatnonzero(labels >= 0)
+        order = labelled[np.argsort(item[labelled], kind="stable")]
+        sizes = np.bincount(item[labelled], minlength=int(item.max(initial=-1)) + 1)
+        starts = np.cumsum(sizes) - sizes
+        own = keys[named.indices.to_numpy(zero_copy_only=False)]
+        return cls(own, labels, manifest.trusted, order, starts[item], sizes[item])
+
+    def beside(self, rows: NDArray[np.integer]) -> CoAnswers:
+        """Return what others said of the items of some rows [n], by manifest position."""
+        at, places = _runs(self.starts[rows], self.sizes[rows])
+        found = self.order[places]
+        others = found != rows[at]
+        at, found = at[others], found[others]
+        trusted = np.zeros(len(found), bool) if self.trusted is None else self.trusted[found]
+        return CoAnswers(self.keys[rows], at, self.labels[found], self.keys[found], trusted)
+
+
+def _runs(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the members of runs, one after the other: number of the run, and position."""
+    run = np.repeat(np.arange(len(starts)), counts)
+    before = np.cumsum(counts) - counts
+    return run, np.arange(len(run)) - before[run] + starts[run]
+
+
+def _key(name: str | None) -> int:
+    digest = hashlib.blake2b((name or "").encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)

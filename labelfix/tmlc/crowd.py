@@ -1,0 +1,205 @@
+"""Crowd: where annotators are known, how good each is, and what the others' answers say of a label.
+
+Where several answered the same item, their answers are evidence that the images do not hold, and show how many labels
+are wrong without any truth. As in Dawid & Skene (1979), an annotator has a rate of right answers, found by expectation
+maximisation together with the posteriors of the true classes; here those start from what the images say (Raykar et al.
+2010), an annotator has one number instead of a table of K × K, drawn towards that of all by as much as chance explains
+(empirical Bayes), and errors on one item are not independent: if the label is wrong, another annotator is right less
+often, and repeats the very error with a probability of its own. An error is half as likely as the heads find the class,
+half even.
+
+Posteriors of such models are too sure of themselves, since hard items are hard for all. So both the images' say and the
+answers' count for a part only; their level is that of the expectation maximisation.
+
+Bytes of a state: 12 an annotator. Work a round: a few numbers for each pair of answers about one item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfix.coanswers import CoAnswers
+from labelfix.evidence import EvidenceChunk
+from labelfix.tmlc.calibrate import level_offset, sigmoid
+from labelfix.trajectories import Floats
+
+IMAGES, ANSWERS = 0.65, 0.5
+"""Parts of the images' log-posterior and of the logarithm of what others' answers make likely that count. By the truth
+of four sets they are .25 to .9 and .05 to .5, and average precision hardly changes between (`LOG.md`)."""
+OWN = 0.5
+"""Part of what the annotator's own record says that counts."""
+ROUNDS = 20
+SURE = 5.0
+"""Log-odds added to the answers that are known to be right."""
+MOST = 3.0
+"""An annotator's log-odds are off those of all by at most so much."""
+PREFIX = "crowd."
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """What was learnt of A annotators."""
+
+    keys: NDArray[np.int64]
+    """[A] ascending; see `coanswers.Items`."""
+    records: Floats
+    """[A] log-odds of a right answer, off those of all."""
+    rates: Floats
+    """[3] log-odds that another answer is right if this one is; that it is right if this one is wrong; that it then
+    repeats the error, if it is not right."""
+    levels: Floats
+    """[2] log-odds to add to rows whose items others answered, and to the rest."""
+
+    @classmethod
+    def fit(cls, rows: EvidenceChunk, score: Floats, log_q: Floats, keeps_level: bool) -> Self | None:
+        """Fit on training rows with the log-odds [n] of being wrong and the log-posteriors [n, C + 1] of candidates.
+
+        `keeps_level`: the mean suspicion is known from elsewhere. None where no annotators are known.
+        """
+        others = rows.others
+        if others is None or not len(rows):
+            return None
+        keys, own = np.unique(others.own, return_inverse=True)
+        odds = score.astype(np.float64)
+        beside = np.bincount(others.at, minlength=len(rows)) > 0
+        fitted, shift = cls(keys, np.zeros(len(keys), np.float32), np.array([1.5, 0.8, -0.4], np.float32),
+                            np.zeros(2, np.float32)), 0.0  # fmt: skip
+        said = _Said.of(rows)
+        wrong = sigmoid(odds)
+        for _ in range(ROUNDS):
+            told = fitted._told(rows, said)
+            record = fitted._record(others.own)
+            posterior = _posterior(odds + shift - record, log_q, told)
+            wrong = 1.0 - posterior[:, 0]
+            fitted = replace(fitted, records=_records(own, 1.0 - wrong, len(keys)),
+                             rates=_rates(posterior, wrong, said))  # fmt: skip
+            if beside.any() and not keeps_level:
+                shift += level_offset((odds + shift)[beside], float(wrong[beside].mean()))
+        bare = fitted(rows, score, log_q)[0].astype(np.float64)
+        target = wrong
+        if keeps_level or not beside.any():
+            target = target * (sigmoid(odds).mean() / max(float(target.mean()), 1e-9))
+        levels = [level_offset(bare[some], min(float(target[some].mean()), 1.0 - 1e-6)) if some.any() else 0.0
+                  for some in (beside, ~beside)]  # fmt: skip
+        return replace(fitted, levels=np.array(levels, np.float32))
+
+    def __call__(self, rows: EvidenceChunk, score: Floats, log_q: Floats) -> tuple[Floats, Floats]:
+        """Return the log-odds [n] and log-posteriors [n, C + 1] that these become."""
+        others = rows.others
+        if others is None:
+            return score, log_q
+        said = _Said.of(rows)
+        beside = np.bincount(others.at, minlength=len(rows)) > 0
+        joint = _joint(score.astype(np.float64), log_q)
+        joint = np.where(beside[:, None], IMAGES * joint + ANSWERS * self._told(rows, said), joint)
+        moved = np.logaddexp.reduce(joint[:, 1:], axis=1) - joint[:, 0]
+        moved += np.where(beside, self.levels[0], self.levels[1]) - OWN * self._record(others.own)
+        return moved.astype(np.float32), joint.astype(np.float32)
+
+    def _record(self, keys: NDArray[np.int64]) -> Numbers:
+        """Return the record [n] of annotators; 0 of unknown ones."""
+        at = np.searchsorted(self.keys, keys).clip(0, len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, self.records[at], 0.0).astype(np.float64)
+
+    def _told(self, rows: EvidenceChunk, said: _Said) -> Numbers:
+        """Return the log-likelihood [n, C + 1] of what others said, for each candidate that may be the true class."""
+        others = said.others
+        record = self._record(others.who) + SURE * others.trusted
+        right, helps = sigmoid(self.rates[0] + record), sigmoid(self.rates[1] + record)
+        repeats = sigmoid(self.rates[2]) if rows.classes > 2 else 1.0 - 1e-9
+        strange = np.log((1.0 - helps) * (1.0 - repeats) / max(rows.classes - 2, 1))
+        elsewise = np.where(said.same, np.log((1.0 - helps) * repeats), strange)
+        agrees = np.where(said.same, np.log(right), np.log((1.0 - right) * said.plausible))
+        n, C = rows.candidates.shape
+        told = np.repeat(np.bincount(others.at, elsewise, n)[:, None], C + 1, axis=1)
+        told[:, 0] = np.bincount(others.at, agrees, n)
+        named = said.column > 0
+        np.add.at(told, (others.at[named], said.column[named]), (np.log(helps) - elsewise)[named])
+        return told
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays for a State."""
+        return {PREFIX + name: values for name, values in vars(self).items()}
+
+    @classmethod
+    def of(cls, arrays: dict[str, NDArray[Any]]) -> Self | None:
+        """Undo `arrays`; None where there are none."""
+        if f"{PREFIX}keys" not in arrays:
+            return None
+        return cls(*(arrays[PREFIX + name] for name in ("keys", "records", "rates", "levels")))
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What does not change from round to round, of the m answers beside n rows."""
+
+    others: CoAnswers
+    same: NDArray[np.bool_]
+    """[m] it is the row's own label."""
+    column: NDArray[np.intp]
+    """[m] candidate that it names; 0 where that is the given label, or none."""
+    plausible: Numbers
+    """[m] how likely this error is where the row's label is right."""
+
+    @classmethod
+    def of(cls, rows: EvidenceChunk) -> Self:
+        assert rows.others is not None
+        others, given = rows.others, rows.labels[rows.others.at]
+        column = (rows.candidates[others.at] == others.labels[:, None]).argmax(axis=1)
+        plausible = np.full(len(others.at), 1.0 / max(rows.classes - 1, 1))
+        if rows.probabilities is not None:
+            p = rows.probabilities.astype(np.float64)
+            left = np.maximum(1.0 - p[others.at, given], 1e-3)
+            plausible = (plausible + p[others.at, others.labels] / left) / 2
+        return cls(others, others.labels == given, column, plausible.clip(1e-9, 1.0))
+
+
+def _joint(odds: Numbers, log_q: Floats) -> Numbers:
+    """Return log-posteriors [n, C + 1] with these log-odds [n] of being wrong, classes not given as in `log_q`."""
+    rest = log_q[:, 1:].astype(np.float64)
+    rest = rest - np.logaddexp.reduce(rest, axis=1)[:, None]
+    right = -np.logaddexp(0.0, odds)
+    return np.concatenate([right[:, None], rest + (right + odds)[:, None]], axis=1)
+
+
+def _posterior(odds: Numbers, log_q: Floats, told: Numbers) -> Numbers:
+    joint = _joint(odds, log_q) + told
+    joint = np.exp(joint - joint.max(axis=1, keepdims=True))
+    return np.asarray(joint / joint.sum(axis=1, keepdims=True))
+
+
+def _records(own: NDArray[np.intp], right: Numbers, annotators: int) -> Floats:
+    """Return the log-odds [A] of annotators' answers being right, off those of all, drawn to them by empirical Bayes.
+
+    The variance between annotators is that of a random-effects analysis (DerSimonian & Laird 1986).
+    """
+    count = np.bincount(own, minlength=annotators).astype(np.float64)
+    total = np.bincount(own, right, annotators)
+    mean, rows = float(right.mean()), len(right)
+    spread = float((count * (total / count - mean) ** 2).sum()) - (annotators - 1) * float(right.var())
+    between = max(spread / max(rows - float((count**2).sum()) / rows, 1e-9), 1e-9)
+    prior = mean * (1.0 - mean) / between  # so many answers of all count beside one's own
+    share = ((total + prior * mean) / (count + prior)).clip(1e-3, 1.0 - 1e-3)
+    return (_odds(share) - _odds(mean)).clip(-MOST, MOST).astype(np.float32)
+
+
+def _rates(posterior: Numbers, wrong: Numbers, said: _Said) -> Floats:
+    """Return `Crowd.rates` by the posteriors [n, C + 1]."""
+    at = said.others.at
+    if not len(at):
+        return np.array([1.5, 0.8, -0.4], np.float32)
+    off = np.maximum(wrong[at].sum(), 1e-9)
+    helps = np.where(said.column > 0, posterior[at, said.column], 0.0).sum() / off
+    repeats = (wrong[at] * said.same).sum() / off / max(1.0 - helps, 1e-6)
+    return np.array([_odds(1.0 - wrong.mean()), _odds(helps), _odds(repeats)], np.float32)
+
+
+def _odds(share: Any) -> Any:
+    share = np.clip(share, 0.02, 0.995)
+    return np.log(share / (1.0 - share))
