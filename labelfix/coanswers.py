@@ -40,12 +40,19 @@ class CoAnswers:
         at, some = _runs(starts, counts)
         return CoAnswers(self.own[rows], at, self.labels[some], self.who[some], self.trusted[some])
 
+    @property
+    def any(self) -> NDArray[np.bool_]:
+        """Say of each row [n] whether others answered."""
+        return np.bincount(self.at, minlength=len(self.own)) > 0
+
     @classmethod
     def joined(cls, parts: Sequence[CoAnswers]) -> Self:
         """Return those of all rows of several chunks."""
         before = np.cumsum([0, *(len(part.own) for part in parts)])
         at = [part.at + start for part, start in zip(parts, before, strict=False)]
-        rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "who", "trusted"))
+        rest = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "who", "trusted")
+        )
         return cls(np.concatenate([part.own for part in parts]), np.concatenate(at), *rest)
 
     def of_class(self, classes: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

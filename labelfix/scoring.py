@@ -53,6 +53,8 @@ class Scored:
     """[n] share of neighbours that carry the suggested label; NaN without neighbours."""
     preferred: NDArray[np.float32]
     """[n] share of epochs in which the suggested label beat the given one out of fold."""
+    agreeing: NDArray[np.int64]
+    """[n, 2] other annotators who say the suggested label, of how many; 0 of 0 where nobody else answered."""
     suggested_loss: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """[n, E] cross-entropy of the suggested label by trajectory block, those that there are; NaN where not recorded."""
 
@@ -80,7 +82,7 @@ def score(
 ) -> Scored:  # fmt: skip
     """Score all rows chunk by chunk; `seen` is called with each chunk."""
     parts: dict[str, list[Correction]] = {name: [] for name in correctors}
-    rows, votes, preferred = [], [], []
+    rows, votes, preferred, agreeing = [], [], [], []
     losses: dict[str, list[NDArray[np.float32]]] = {}
     primary = next(iter(correctors))
     for chunk in evidence.chunks():
@@ -92,18 +94,20 @@ def score(
         voted, beaten = _support(chunk, suggested)
         votes.append(voted)
         preferred.append(beaten)
+        agreeing.append(_agreeing(chunk, suggested))
         for name, loss in _losses(chunk, suggested).items():
             losses.setdefault(name, []).append(loss)
         seen(chunk)
     if not rows:
         none, listed = np.zeros(0, np.float32), np.zeros((0, 1), np.float32)
         empty = {name: Correction(name, none, listed.astype(np.int32), listed, none) for name in correctors}
-        return Scored(none.astype(np.int64), empty, none, none)
+        return Scored(none.astype(np.int64), empty, none, none, np.zeros((0, 2), np.int64))
     return Scored(
         np.concatenate(rows),
         {name: Correction.concatenate(found) for name, found in parts.items()},
         np.concatenate(votes),
         np.concatenate(preferred),
+        np.concatenate(agreeing),
         {name: np.concatenate(found) for name, found in losses.items()},
     )
 
@@ -145,6 +149,11 @@ def _support(
         return voted, np.full(len(chunk), np.nan, np.float32)
     beaten = block.log_p[at, :, column] > block.log_p[:, :, 0]
     return voted, beaten.mean(axis=1).astype(np.float32)
+
+
+def _agreeing(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> NDArray[np.int64]:
+    nobody = np.zeros((len(chunk), 2), np.int64)
+    return nobody if chunk.others is None else np.stack(chunk.others.of_class(suggested), axis=1)
 
 
 def tabulate(
@@ -252,6 +261,9 @@ def _reasons(
     for at in np.flatnonzero(told & ~trusted):
         name = manifest.classes[suggested[at]]
         said = []
+        agree, asked = scored.agreeing[at]
+        if agree:
+            said.append(f"{agree} of {asked} other annotators say {name!r}")
         if np.isfinite(scored.votes[at]) and scored.votes[at] > 0:
             said.append(f"{scored.votes[at]:.0%} of the neighbours are labelled {name!r}")
         if np.isfinite(scored.preferred[at]) and scored.preferred[at] > 0:

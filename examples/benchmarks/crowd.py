@@ -48,7 +48,9 @@ def main() -> None:
     given = parser.parse_args()
     columns, recipe = Columns(id=given.id, annotator=given.annotator), Recipe()
     net, _ = load_net(given.weights)
-    data = load(given.manifest, None, [given.label], columns, None, None, False, recipe, given.cache, Silent())
+    data = load(
+        given.manifest, None, [given.label], columns, None, None, False, recipe, given.cache, Silent()
+    )
     found: dict[str, list[tuple[float, ...]]] = {}
     for seed in range(given.seeds):
         trial = data.labelled(given.label, seed)

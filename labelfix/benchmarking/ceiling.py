@@ -73,7 +73,7 @@ def ceiling(
         "ceiling", wrong - log_q[:, 0], candidates, np.exp(log_q[:, :-1]), suspicion=suspicion
     )  # fmt: skip
     nothing = np.full(len(at), np.nan, np.float32)
-    scored = Scored(where, {"ceiling": said}, nothing, nothing)
+    scored = Scored(where, {"ceiling": said}, nothing, nothing, np.zeros((len(at), 2), np.int64))
     return opinion_of(scored, evidence, rows, {}, time.perf_counter() - began)
 
 

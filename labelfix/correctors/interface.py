@@ -8,12 +8,9 @@ from typing import ClassVar, Protocol
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 
-KINDS = frozenset(
-    {
-        "trajectories", "out_of_fold", "base model", "features", "neighbours", "kernel", "annotators", "trusted",
-        "images",
-    }  # fmt: skip
-)
+KINDS = frozenset({
+    "trajectories", "out_of_fold", "base model", "features", "neighbours", "kernel", "annotators", "trusted", "images"
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

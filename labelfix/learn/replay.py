@@ -338,7 +338,8 @@ def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
         return np.concatenate(parts)
 
     names = (
-        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted", "kernel", "others"
+        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted", "kernel",
+        "others",
     )  # fmt: skip
     rest = {name: joined(name) for name in names} | {"two_learners": first.two_learners}
     return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

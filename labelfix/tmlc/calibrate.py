@@ -137,14 +137,16 @@ def level_offset(odds: Numbers, mean: float) -> float:
     return (low + high) / 2
 
 
-def steepness(p: Numbers) -> float:
-    """Return by what to multiply log-odds whose probabilities are `p` [n], so that they say what they are worth.
+def worth(odds: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Return offset and slope with which log-odds [n] say what they are worth; their mean probability stays.
 
-    Where most of the expected errors are rows that could as well be right, errors are hard rows and the model's own
-    mistakes look like them: there the log-odds say too much. Where wrong labels stand apart they say too little.
+    Where most of the expected errors are rows that could as well be right, errors are hard rows, and the model's own
+    mistakes look like them: there log-odds say too much. Where wrong labels stand apart they say too little.
     """
+    p = sigmoid(odds)
     undecided = float((p * (1.0 - p)).sum() / max(p.sum(), 1e-9))
-    return float((np.clip(undecided, 0.1, 1.0) / AS_SAID) ** -TAKEN)
+    slope = float((np.clip(undecided, 0.1, 1.0) / AS_SAID) ** -TAKEN)
+    return level_offset(slope * np.asarray(odds, np.float64), float(p.mean())), slope
 
 
 def sigmoid(odds: NDArray[np.floating[Any]]) -> Numbers:

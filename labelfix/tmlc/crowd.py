@@ -8,8 +8,9 @@ maximisation together with the posteriors of the true classes; here those start 
 often, and repeats the very error with a probability of its own. An error is half as likely as the heads find the class,
 half even.
 
-Posteriors of such models are too sure of themselves, since hard items are hard for all. So both the images' say and the
-answers' count for a part only; their level is that of the expectation maximisation.
+Disagreement between annotators also tells how far the images' log-odds can be believed: offset and slope are found in
+the same rounds. Posteriors of such models are too sure of themselves, since hard items are hard for all: in the end
+half of their log-odds counts, at the level that the rounds have found.
 
 Bytes of a state: 12 an annotator. Work a round: a few numbers for each pair of answers about one item.
 """
@@ -27,12 +28,14 @@ from labelfix.evidence import EvidenceChunk
 from labelfix.tmlc.calibrate import level_offset, sigmoid
 from labelfix.trajectories import Floats
 
-IMAGES, ANSWERS = 0.65, 0.5
-"""Parts of the images' log-posterior and of the logarithm of what others' answers make likely that count. By the truth
-of four sets they are .25 to .9 and .05 to .5, and average precision hardly changes between (`LOG.md`)."""
-OWN = 0.5
-"""Part of what the annotator's own record says that counts."""
+COUNTS = 0.5
+"""Part of the log-odds that counts where others answered, and of what an annotator's record says. By the truth of four
+crowds it would be .3 to .7, and average precision changes by less than .01 between (`LOG.md`)."""
+BELIEVED = np.array([1.0, 4.0])
+"""Precisions of offset and slope of the images' log-odds before anyone has answered: they count where few have."""
 ROUNDS = 20
+RATES = 1.5, 0.8, -0.4
+"""Where rounds begin, and what is left where nobody answered what another had."""
 SURE = 5.0
 """Log-odds added to the answers that are known to be right."""
 MOST = 3.0
@@ -53,8 +56,12 @@ class Crowd:
     rates: Floats
     """[3] log-odds that another answer is right if this one is; that it is right if this one is wrong; that it then
     repeats the error, if it is not right."""
+    images: Floats
+    """[2] log-odds to add to what images say, after multiplying."""
     levels: Floats
     """[2] log-odds to add to rows whose items others answered, and to the rest."""
+    heard: int = 0
+    """Rows of the first kind that this was fitted on."""
 
     @classmethod
     def fit(cls, rows: EvidenceChunk, score: Floats, log_q: Floats, keeps_level: bool) -> Self | None:
@@ -67,45 +74,50 @@ class Crowd:
             return None
         keys, own = np.unique(others.own, return_inverse=True)
         odds = score.astype(np.float64)
-        beside = np.bincount(others.at, minlength=len(rows)) > 0
-        fitted, shift = cls(keys, np.zeros(len(keys), np.float32), np.array([1.5, 0.8, -0.4], np.float32),
-                            np.zeros(2, np.float32)), 0.0  # fmt: skip
-        said = _Said.of(rows)
+        said, beside = _Said.of(rows), others.any
+        nothing = np.zeros(len(keys), np.float32), np.array(RATES, np.float32)
+        fitted = cls(keys, *nothing, np.array([0.0, 1.0], np.float32), np.zeros(2, np.float32))
         wrong = sigmoid(odds)
         for _ in range(ROUNDS):
-            told = fitted._told(rows, said)
-            record = fitted._record(others.own)
-            posterior = _posterior(odds + shift - record, log_q, told)
+            joint = fitted._joint(rows, said, odds, log_q)
+            posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
             wrong = 1.0 - posterior[:, 0]
             fitted = replace(fitted, records=_records(own, 1.0 - wrong, len(keys)),
                              rates=_rates(posterior, wrong, said))  # fmt: skip
             if beside.any() and not keeps_level:
-                shift += level_offset((odds + shift)[beside], float(wrong[beside].mean()))
+                fitted = replace(fitted, images=_line(odds[beside], wrong[beside], fitted.images))
         bare = fitted(rows, score, log_q)[0].astype(np.float64)
-        target = wrong
         if keeps_level or not beside.any():
-            target = target * (sigmoid(odds).mean() / max(float(target.mean()), 1e-9))
-        levels = [level_offset(bare[some], min(float(target[some].mean()), 1.0 - 1e-6)) if some.any() else 0.0
+            wrong = wrong * (sigmoid(odds).mean() / max(float(wrong.mean()), 1e-9))
+        levels = [level_offset(bare[some], min(float(wrong[some].mean()), 1.0 - 1e-6)) if some.any() else 0.0
                   for some in (beside, ~beside)]  # fmt: skip
-        return replace(fitted, levels=np.array(levels, np.float32))
+        return replace(fitted, levels=np.array(levels, np.float32), heard=int(beside.sum()))
 
     def __call__(self, rows: EvidenceChunk, score: Floats, log_q: Floats) -> tuple[Floats, Floats]:
         """Return the log-odds [n] and log-posteriors [n, C + 1] that these become."""
         others = rows.others
         if others is None:
             return score, log_q
-        said = _Said.of(rows)
-        beside = np.bincount(others.at, minlength=len(rows)) > 0
-        joint = _joint(score.astype(np.float64), log_q)
-        joint = np.where(beside[:, None], IMAGES * joint + ANSWERS * self._told(rows, said), joint)
+        beside = others.any
+        joint = self._joint(rows, _Said.of(rows), score.astype(np.float64), log_q)
+        joint *= np.where(beside, COUNTS, 1.0)[:, None]
+        # The record counts in part for all; where nobody else answered, all of it is in the joint log-posterior yet.
+        joint[:, 0] -= np.where(beside, 0.0, 1.0 - COUNTS) * self._record(others.own)
         moved = np.logaddexp.reduce(joint[:, 1:], axis=1) - joint[:, 0]
-        moved += np.where(beside, self.levels[0], self.levels[1]) - OWN * self._record(others.own)
+        moved += np.where(beside, self.levels[0], self.levels[1])
         return moved.astype(np.float32), joint.astype(np.float32)
+
+    def _joint(self, rows: EvidenceChunk, said: _Said, odds: Numbers, log_q: Floats) -> Numbers:
+        """Return log-posteriors [n, C + 1], up to a number a row, of images, records and others' answers together."""
+        odds = self.images[0] + self.images[1] * odds - self._record(said.others.own)
+        rest = log_q[:, 1:].astype(np.float64)
+        rest += (odds - np.logaddexp.reduce(rest, axis=1))[:, None]
+        return np.concatenate([np.zeros((len(odds), 1)), rest], axis=1) + self._told(rows, said)
 
     def _record(self, keys: NDArray[np.int64]) -> Numbers:
         """Return the record [n] of annotators; 0 of unknown ones."""
         at = np.searchsorted(self.keys, keys).clip(0, len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, self.records[at], 0.0).astype(np.float64)
+        return np.asarray(np.where(self.keys[at] == keys, self.records[at], 0.0), np.float64)
 
     def _told(self, rows: EvidenceChunk, said: _Said) -> Numbers:
         """Return the log-likelihood [n, C + 1] of what others said, for each candidate that may be the true class."""
@@ -117,7 +129,8 @@ class Crowd:
         elsewise = np.where(said.same, np.log((1.0 - helps) * repeats), strange)
         agrees = np.where(said.same, np.log(right), np.log((1.0 - right) * said.plausible))
         n, C = rows.candidates.shape
-        told = np.repeat(np.bincount(others.at, elsewise, n)[:, None], C + 1, axis=1)
+        told = np.empty((n, C + 1))
+        told[:, 1:] = np.bincount(others.at, elsewise, n)[:, None]
         told[:, 0] = np.bincount(others.at, agrees, n)
         named = said.column > 0
         np.add.at(told, (others.at[named], said.column[named]), (np.log(helps) - elsewise)[named])
@@ -125,14 +138,15 @@ class Crowd:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a State."""
-        return {PREFIX + name: values for name, values in vars(self).items()}
+        return {PREFIX + name: np.asarray(values) for name, values in vars(self).items()}
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]]) -> Self | None:
         """Undo `arrays`; None where there are none."""
         if f"{PREFIX}keys" not in arrays:
             return None
-        return cls(*(arrays[PREFIX + name] for name in ("keys", "records", "rates", "levels")))
+        keys, records, rates, images, levels, heard = (arrays[PREFIX + name] for name in cls.__match_args__)
+        return cls(keys, records, rates, images, levels, int(heard))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,20 +174,6 @@ class _Said:
         return cls(others, others.labels == given, column, plausible.clip(1e-9, 1.0))
 
 
-def _joint(odds: Numbers, log_q: Floats) -> Numbers:
-    """Return log-posteriors [n, C + 1] with these log-odds [n] of being wrong, classes not given as in `log_q`."""
-    rest = log_q[:, 1:].astype(np.float64)
-    rest = rest - np.logaddexp.reduce(rest, axis=1)[:, None]
-    right = -np.logaddexp(0.0, odds)
-    return np.concatenate([right[:, None], rest + (right + odds)[:, None]], axis=1)
-
-
-def _posterior(odds: Numbers, log_q: Floats, told: Numbers) -> Numbers:
-    joint = _joint(odds, log_q) + told
-    joint = np.exp(joint - joint.max(axis=1, keepdims=True))
-    return np.asarray(joint / joint.sum(axis=1, keepdims=True))
-
-
 def _records(own: NDArray[np.intp], right: Numbers, annotators: int) -> Floats:
     """Return the log-odds [A] of annotators' answers being right, off those of all, drawn to them by empirical Bayes.
 
@@ -186,18 +186,27 @@ def _records(own: NDArray[np.intp], right: Numbers, annotators: int) -> Floats:
     between = max(spread / max(rows - float((count**2).sum()) / rows, 1e-9), 1e-9)
     prior = mean * (1.0 - mean) / between  # so many answers of all count beside one's own
     share = ((total + prior * mean) / (count + prior)).clip(1e-3, 1.0 - 1e-3)
-    return (_odds(share) - _odds(mean)).clip(-MOST, MOST).astype(np.float32)
+    return np.asarray((_odds(share) - _odds(mean)).clip(-MOST, MOST), np.float32)
 
 
 def _rates(posterior: Numbers, wrong: Numbers, said: _Said) -> Floats:
     """Return `Crowd.rates` by the posteriors [n, C + 1]."""
     at = said.others.at
     if not len(at):
-        return np.array([1.5, 0.8, -0.4], np.float32)
+        return np.array(RATES, np.float32)
     off = np.maximum(wrong[at].sum(), 1e-9)
     helps = np.where(said.column > 0, posterior[at, said.column], 0.0).sum() / off
     repeats = (wrong[at] * said.same).sum() / off / max(1.0 - helps, 1e-6)
     return np.array([_odds(1.0 - wrong.mean()), _odds(helps), _odds(repeats)], np.float32)
+
+
+def _line(odds: Numbers, wrong: Numbers, at: Floats) -> Floats:
+    """Return offset and slope [2] of logistic regression of posteriors on log-odds [n]: one step from where it was."""
+    x = np.stack([np.ones(len(odds)), odds], axis=1)
+    p = sigmoid(x @ at)
+    hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(BELIEVED)
+    step = np.linalg.solve(hessian, x.T @ (wrong - p) - BELIEVED * (at - [0.0, 1.0])).clip(-0.5, 0.5)
+    return np.asarray(at + step, np.float32)
 
 
 def _odds(share: Any) -> Any:

@@ -15,7 +15,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.learn.spacing import evenly
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
-from labelfix.tmlc.calibrate import confident_share, sigmoid, steepness
+from labelfix.tmlc.calibrate import confident_share, sigmoid, worth
 from labelfix.tmlc.crowd import Crowd
 from labelfix.tmlc.feedback import Feedback
 from labelfix.tmlc.known_wrong import KnownWrong
@@ -30,6 +30,9 @@ SAMPLE = 60_000
 """Rows that percentiles are taken from and pairs of classes counted in; other counts are of all rows."""
 BLENDED = 4_096
 """Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
+
+HEARD = 500
+"""Rows whose items others answered, too, from which on disagreement tells the level."""
 
 LEAST = -60.0
 """Stands for the logarithm of nothing."""
@@ -50,8 +53,10 @@ class Judgement:
     """What the mean suspicion rests on."""
     transitions: Transitions | None
     """Which classes are given for which."""
+    line: tuple[float, float] = (0.0, 1.0)
+    """Offset and slope with which the blend's log-odds say what they are worth."""
     feedback: Feedback | None = None
-    """What annotators' answers change; None where nobody was asked."""
+    """What annotators' answers change, the slope too; None where nobody was asked."""
     crowd: Crowd | None = None
     """What is known of those who gave the labels; None where they are not."""
 
@@ -64,52 +69,36 @@ class Judgement:
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample, counts, evidence.epochs)
-        some = sample.take(evenly(len(sample), BLENDED))
-        left = some.untrusted()
-        withheld = _log_odds(net.posterior(left.as_unseen(), norms))
-        weight = weight_of_whole(left, norms.voting)
-        whole = _log_odds(net.posterior(left, norms)) if weight else None
-        # Labels known to be wrong are drawn as heads err: a second learner would know them too readily.
-        alone = replace(left, kernel=None)
-        blend = Blend.fit(withheld, whole, alone, weight)
-        known = known_wrong.compare(
-            lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), alone, evidence.told.mended
-        )
-        level = Level(readers_differ=_readers_differ(some))
-        if known is not None and sample.probabilities is not None:
-            gap = part(blend(withheld, None, alone.as_unseen()))
-            views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
-            learnt = contradicted(left)
-            learnt = None if learnt is None else gap.moved(learnt)
-            level = replace(
-                level, views=tuple(map(gap.moved, views)), audit=evidence.told.audit, contradicted=learnt
-            )
-            _, rate, _ = level.interval()
-            spread, unswayed = 1.0 + gap.depth, level.is_unswayed
-            blend = Blend.fit(withheld, whole, left, weight, rate, spread, unswayed)
-            spread *= steepness(sigmoid(blend(withheld, whole, left)))
-            blend = Blend.fit(withheld, whole, left, weight, rate, spread, unswayed)
+        blend, known, level = _levelled(net, norms, sample, evidence)
         usual, log_q = _scored(net, norms, blend, sample.untrusted())
         answered = evidence.answered() if known is not None else None
+        line, feedback = (0.0, 1.0), None
         if answered is None or not len(answered[0]):
             transitions = Transitions.fit(usual)
             usual = usual.moved(transitions(usual))
-            crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=False)
-            return cls(norms, blend, known, level, transitions, None, crowd)
-        rows, wrong = answered
-        asked, _ = _scored(net, norms, blend, rows)
-        transitions = Transitions.fit(usual, (asked, wrong))
-        asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
-        feedback = Feedback.fit(asked, wrong, usual)
-        usual = usual.moved(feedback(usual))
+            line = line if known is None else worth(usual.score)
+            usual = usual.stretched(line)
+        else:
+            asked, _ = _scored(net, norms, blend, answered[0])
+            transitions = Transitions.fit(usual, (asked, answered[1]))
+            asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
+            feedback = Feedback.fit(asked, answered[1], usual)
+            usual = usual.moved(feedback(usual))
         crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=level.audit is not None)
-        return cls(norms, blend, known, level, transitions, feedback, crowd)
+        if crowd is not None and known is not None and (heard := crowd.heard):
+            level = replace(level, crowd=heard >= HEARD)
+            # Scores that hear other annotators cannot be compared with those of labels known to be wrong.
+            score, _ = crowd(usual.rows, usual.score, log_q)
+            known = replace(known, flag_share=known_wrong.precise_share(sigmoid(score)))
+        return cls(norms, blend, known, level, transitions, line, feedback, crowd)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
         scored, log_q = _scored(net, self.norms, self.blend, rows)
-        for effects in (self.transitions, self.feedback):
-            scored = scored if effects is None else scored.moved(effects(scored))
+        if self.transitions is not None:
+            scored = scored.moved(self.transitions(scored)).stretched(self.line)
+        if self.feedback is not None:
+            scored = scored.moved(self.feedback(scored))
         score = scored.score
         if self.crowd is not None:
             score, log_q = self.crowd(rows, score, log_q)
@@ -131,6 +120,7 @@ class Judgement:
             "epochs": self.norms.epochs,
             "blend": self.blend.to_dict(),
             "known_wrong": None if self.known is None else asdict(self.known),
+            "line": list(self.line),
             "answers": 0 if self.feedback is None else int(self.feedback.answers[0]),
         } | self.level.settings()
 
@@ -140,8 +130,36 @@ class Judgement:
         norms = perception.Norms.from_arrays(arrays, tuple(settings["voting"]), settings["epochs"])
         known = KnownWrong(**settings["known_wrong"]) if settings["known_wrong"] else None
         blend, transitions = Blend.from_dict(settings["blend"]), Transitions.of(arrays)
-        effects = transitions, Feedback.of(arrays), Crowd.of(arrays)
+        effects = transitions, tuple(settings.get("line", (0.0, 1.0))), Feedback.of(arrays), Crowd.of(arrays)
         return cls(norms, blend, known, Level.of(settings), *effects)
+
+
+def _levelled(
+    net: TMLCNet, norms: perception.Norms, sample: EvidenceChunk, evidence: Evidence
+) -> tuple[Blend, KnownWrong | None, Level]:
+    """Fit the blend at the level that two estimates of the error rate agree on, where both can be made."""
+    some = sample.take(evenly(len(sample), BLENDED))
+    left = some.untrusted()
+    withheld = _log_odds(net.posterior(left.as_unseen(), norms))
+    weight = weight_of_whole(left, norms.voting)
+    whole = _log_odds(net.posterior(left, norms)) if weight else None
+    # Labels known to be wrong are drawn as heads err: a second learner would know them too readily.
+    alone = replace(left, kernel=None)
+    blend = Blend.fit(withheld, whole, alone, weight)
+    known = known_wrong.compare(
+        lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), alone, evidence.told.mended
+    )
+    level = Level(readers_differ=_readers_differ(some))
+    if known is None or sample.probabilities is None:
+        return blend, known, level
+    gap = part(blend(withheld, None, alone.as_unseen()))
+    views = confident_share(sample.probabilities, sample.labels, sample.trusted), known.share
+    learnt = contradicted(left)
+    learnt = None if learnt is None else gap.moved(learnt)
+    level = replace(level, views=tuple(map(gap.moved, views)), audit=evidence.told.audit, contradicted=learnt)
+    _, rate, _ = level.interval()
+    blend = Blend.fit(withheld, whole, left, weight, rate, 1.0 + gap.depth, level.is_unswayed)
+    return blend, known, level
 
 
 def _scored(

@@ -64,6 +64,12 @@ def compare(
     return KnownWrong(share, float(above[precise].max(initial=0.0)))
 
 
+def precise_share(p: NDArray[np.float64]) -> float:
+    """Return the share of rows, from the top, among which the wanted precision holds by their own probabilities [n]."""
+    found = np.cumsum(-np.sort(-p)) >= WANTED_PRECISION * np.arange(1, len(p) + 1)
+    return float(np.flatnonzero(found).max(initial=-1) + 1) / max(len(p), 1)
+
+
 def _above(scores: Floats, thresholds: Floats) -> NDArray[np.float64]:
     """Return the share of sorted scores above each threshold."""
     return np.asarray(1.0 - np.searchsorted(scores, thresholds, side="right") / len(scores))

@@ -20,6 +20,9 @@ heads that never saw it: .33 to .58 (`examples/benchmarks/LOG.md`)."""
 WEAK_SLACK = 1.4
 """Log-odds by which the rate may be lower still where the model is weak: by so much it was too high on those
 photographs."""
+SLACK_OF_CROWD = 0.35
+"""Log-odds by which the rate may be off where annotators disagreed about the same items: twice as far as it was on four
+real crowds and eight simulated ones (`examples/benchmarks/README.md`)."""
 POINTS = 4001
 """Of the log-odds at which the rate's likelihood is looked at."""
 
@@ -36,6 +39,8 @@ class Level:
     """Rows that were drawn at random and looked up."""
     readers_differ: float = 0.0
     """Share of rows on which heads and neighbours prefer different classes."""
+    crowd: bool = False
+    """Whether enough rows are of items that others answered, too: their disagreement tells the rate."""
     contradicted: float | None = None
     """Share of labels that even the heads that learnt them contradict in the end; None where that cannot be asked."""
 
@@ -47,6 +52,7 @@ class Level:
             tuple(settings.get("rate_views", ())),
             None if audit is None else Audit(**audit),
             settings.get("readers_differ", 0.0),
+            settings.get("crowd", False),
             settings.get("contradicted"),
         )
 
@@ -56,6 +62,7 @@ class Level:
             "rate_views": self.views,
             "audit": None if self.audit is None else asdict(self.audit),
             "readers_differ": self.readers_differ,
+            "crowd": self.crowd,
             "contradicted": self.contradicted,
         }
 
@@ -113,6 +120,8 @@ class Level:
 
     def doubt(self, rate: float) -> Doubt:
         """Return how far suspicions with this mean may be off in level."""
+        if self.audit is None and self.crowd:
+            return Doubt(SLACK_OF_CROWD, SLACK_OF_CROWD)
         if self.audit is None or len(self.views) < 2:
             return self._without_audit(rate)
         low, _, high = self.interval()

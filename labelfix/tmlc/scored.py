@@ -33,6 +33,10 @@ class Scored:
         """Add something to the scores [n]."""
         return replace(self, score=self.score + by)
 
+    def stretched(self, line: tuple[float, float]) -> Self:
+        """Multiply the scores [n] by a slope, then add an offset."""
+        return replace(self, score=np.asarray(line[0] + line[1] * self.score, np.float32))
+
     def level(self, by: Floats) -> Floats:
         """Return what else to add [1], so that adding something [n] leaves the mean suspicion where it was."""
         before = self.score.astype(np.float64)
