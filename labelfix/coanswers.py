@@ -45,6 +45,10 @@ class CoAnswers:
         """Say of each row [n] whether others answered."""
         return np.bincount(self.at, minlength=len(self.own)) > 0
 
+    def withheld(self) -> CoAnswers:
+        """Return what is left if nobody else had answered."""
+        return CoAnswers(self.own, self.at[:0], self.labels[:0], self.who[:0], self.trusted[:0])
+
     @classmethod
     def joined(cls, parts: Sequence[CoAnswers]) -> Self:
         """Return those of all rows of several chunks."""
@@ -96,6 +100,10 @@ class Items:
         starts = np.cumsum(sizes) - sizes
         own = keys[named.indices.to_numpy(zero_copy_only=False)]
         return cls(own, labels, manifest.trusted, order, starts[item], sizes[item])
+
+    def shared(self, rows: NDArray[np.integer]) -> float:
+        """Return the share of some rows, by manifest position, whose items others answered, too."""
+        return float((self.sizes[rows] > 1).mean()) if len(rows) else 0.0
 
     def beside(self, rows: NDArray[np.integer]) -> CoAnswers:
         """Return what others said of the items of some rows [n], by manifest position."""

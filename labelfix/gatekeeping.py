@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from labelfix.errors import InconclusiveError, InputError, UsageError
 from labelfix.gating.baseline import Baseline
 from labelfix.gating.finished import as_judged, doubt_of, is_run
-from labelfix.gating.judged import Compared, Judged, Usual
+from labelfix.gating.judged import SEEN, SEEN_BY_CROWD, Compared, Judged, Usual
 from labelfix.gating.judging import findings as findings_of
 from labelfix.gating.judging import judge
 from labelfix.gating.lines import lines_of
@@ -29,6 +29,7 @@ from labelfix.gating.verdict import Verdict
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers.interface import Columns
+from labelfix.tmlc.level import Level
 
 if TYPE_CHECKING:
     from labelfix.learn.known import Met
@@ -194,11 +195,15 @@ def _by_reference(
     found = meeting.score_batch(batch, evidence, facts, reference, recipe, progress)
     usual = reference.behaviour
     asked = usual.suspicion[~usual.trusted]
-    doubt = doubt_of(asked, next(iter(reference.states.values())))
+    state = next(iter(reference.states.values()))
+    doubt = doubt_of(asked, state)
+    crowd = (
+        Level.of(state.settings).crowd and evidence.items is not None and evidence.items.shared(rows) > 0.5
+    )
     trusted = np.zeros(len(batch), bool) if batch.trusted is None else batch.trusted
     return Judged(
         found, manifest.source or "the batch",
-        Usual(asked, int(usual.trusted.sum()), doubt, audited),
+        Usual(asked, int(usual.trusted.sum()), doubt, audited, SEEN_BY_CROWD if crowd else SEEN),
         trusted, view.keys, _compared(reference, rows, met, len(batch)),
         columns=columns, notes=manifest.notes + _versions(reference), lines=lines_of(manifest.source, len(manifest)),
     )  # fmt: skip

@@ -204,7 +204,7 @@ def tabulate(
 
     labels = pa.array(manifest.labels.astype(np.int64), mask=manifest.labels < 0)
     soft, other = _soft_labels(primary, trusted, given, classes)
-    group = facts.duplicate_group
+    group = _copies(manifest, facts)
     names = manifest.image_names
     columns: dict[str, Any] = {
         "id": pa.array(manifest.ids, pa.string()),
@@ -279,12 +279,25 @@ def _reasons(
     return pa.array(reasons, pa.string())
 
 
+def _copies(manifest: Manifest, facts: RowFacts) -> NDArray[np.int64]:
+    """Return the number [N] of each row's set of copies; answers about one item alone are no set."""
+    group = facts.duplicate_group
+    rows = np.flatnonzero(group >= 0)
+    if manifest.annotators is None or not len(rows):
+        return group
+    items = pa.array(manifest.ids[rows], pa.string()).dictionary_encode().indices.to_numpy()
+    pairs = np.unique(np.stack([group[rows], items], axis=1), axis=0)
+    alone = np.bincount(pairs[:, 0], minlength=int(group.max()) + 1) == 1
+    return np.where((group >= 0) & alone[group], np.int64(-1), group)
+
+
 def _conflicting(manifest: Manifest, facts: RowFacts) -> NDArray[np.int64]:
     """Rows that have a copy with another label."""
-    rows = np.flatnonzero((facts.duplicate_group >= 0) & (manifest.labels >= 0))
+    copies = _copies(manifest, facts)
+    rows = np.flatnonzero((copies >= 0) & (manifest.labels >= 0))
     if len(rows) == 0:
         return rows
-    _, group = np.unique(facts.duplicate_group[rows], return_inverse=True)
+    _, group = np.unique(copies[rows], return_inverse=True)
     low = np.full(group.max() + 1, np.iinfo(np.int32).max)
     high = np.full(group.max() + 1, -1)
     np.minimum.at(low, group, manifest.labels[rows])

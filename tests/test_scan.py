@@ -20,10 +20,11 @@ from sklearn.model_selection import cross_val_predict
 import labelfix
 from labelfix.correctors.dynamics import AverageMargin
 from labelfix.errors import UsageError
-from labelfix.findings import Findings
+from labelfix.findings import Findings, State
 from labelfix.learn.recipe import Recipe
 from labelfix.plugins import names
 from labelfix.readers.interface import Columns
+from labelfix.tmlc.level import Level
 
 CLOTHING = Path(__file__).parent.parent / "examples" / "clothing"
 CORRECTORS = ["tmlc", "tmlc-paper", "cleanlab", "aum", "mean-loss", "wrong-events"]
@@ -351,17 +352,29 @@ def test_trusted_rows_are_never_suspects(planted, monkeypatch):
 
 def test_answers_of_annotators_are_rows_of_their_own(planted, monkeypatch):
     monkeypatch.chdir(planted.path)
+    three = np.repeat(np.arange(240), 3)
+    given = planted.truth[three]
+    given[::3] = planted.given  # ann's; bob and cy are right
     table = pa.table({
-        "id": [f"r{i // 2}" for i in range(240)],
-        "label": [f"c{k}" for k in planted.given],
-        "worker": ["ann" if i % 2 else "bob" for i in range(240)],
-        "x": list(planted.features),
+        "id": [f"r{i}" for i in three],
+        "label": [f"c{k}" for k in given],
+        "worker": ["ann", "bob", "cy"] * 240,
+        "x": list(planted.features[three]),
     })  # fmt: skip
     pq.write_table(table, "answers.parquet")
     found = scan(planted.path, "run", "answers.parquet", features="x", columns={"annotator": "worker"})
     assert found.column("annotator").tolist() == table.column("worker").to_pylist()
     assert found.column("id").tolist() == table.column("id").to_pylist()
-    assert average_precision_score(planted.wrong, found.column("suspicion")) > 0.95
+    wrong = given != planted.truth[three]
+    assert average_precision_score(wrong, found.column("suspicion")) > 0.99
+    assert found.column("suspicion").mean() == pytest.approx(wrong.mean(), abs=0.01)
+    first = found.to_pandas().sort_values("rank").iloc[0]
+    assert first["annotator"] == "ann"
+    assert f"2 of 2 other annotators say {first['suggested']!r}" in first["reason"]
+    assert np.isnan(
+        found.to_pandas()["duplicate_group"].astype(float)
+    ).all()  # answers about one item are no copies
+    assert Level.of(State.load(planted.path / "run" / "state" / "tmlc.safetensors").settings).crowd
 
 
 # ---- the Python API

@@ -18,6 +18,9 @@ SEEN: Seen = ((0.47, 0.25), (0.75, 0.5), (1.05, 0.25))
 """Errors that annotators make look less suspicious than posteriors say: so much was seen of a rise in the error rate on
 six sets that no weights had seen, quartile means of simulated annotators' errors with half as many labels drawn at
 random or by similarity (benchmarks: LOG.md)."""
+SEEN_BY_CROWD: Seen = ((0.75, 0.25), (0.89, 0.5), (1.03, 0.25))
+"""Likewise, where others answered about the same items, in reference and batch: eleven rises of 3 to 8 points
+on six sets (benchmarks: LOG.md)."""
 
 
 @dataclass(frozen=True, eq=False)

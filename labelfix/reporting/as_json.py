@@ -18,7 +18,7 @@ def document(summary: Summary) -> dict[str, Any]:
     `schema`, `run`, `source`, `columns`, `notes`, `correctors`, `classes`, `rows`, `scored`,
     `statuses` {status: rows}, `estimated_errors` {rate, low, high} or null, `flagged`, `auto_fix`,
     `ambiguous`, `outliers`,
-    `suspects` [{rank, id, image, given, suggested, suspicion, confidence, reason, trajectory}],
+    `suspects` [{rank, id, image, given, suggested, suspicion, confidence, reason, annotator, trajectory}],
     `class_rates` and `annotator_rates` [{name, rows, expected, rate, low, high, flagged, enough}],
     `yield` {`stop`, `curve`} of {review, found, remaining}, `confusions` [{given, suggested, expected}],
     `agreement` {corrector, both, only_ours, only_cleanlab} or null,

@@ -70,7 +70,9 @@ def _sentence(text: str) -> str:
 
 
 def _suspects(summary: Summary) -> str:
-    traced = any(s.trajectory for s in summary.suspects)
+    traced, named = (
+        any(map(has, summary.suspects)) for has in (lambda s: s.trajectory, lambda s: s.annotator)
+    )
     rows = [
         [
             f"{s.rank:,}",
@@ -80,12 +82,14 @@ def _suspects(summary: Summary) -> str:
             f"{s.confidence:.2f}",
             *([words.sparkline(s.trajectory)] if traced else []),
             escape(s.id),
+            *([escape(s.annotator)] if named else []),
             escape(s.reason),
         ]
         for s in summary.suspects
     ]
     epochs = ["epochs"] if traced else []
-    head = ["#", "suspicion", "given", "suggested", "confidence", *epochs, "id", "reason"]
+    whose = ["annotator"] if named else []
+    head = ["#", "suspicion", "given", "suggested", "confidence", *epochs, "id", *whose, "reason"]
     return _table(head, rows, "rrllr" + "l" * (len(head) - 5))
 
 

@@ -50,6 +50,8 @@ class Suspect:
     """Probability of the suggested class."""
     reason: str
     """In words."""
+    annotator: str
+    """Who gave the label; "" where that is not known."""
     trajectory: tuple[float, ...]
     """Out-of-fold probability of the suggested class, epoch by epoch; () where it was not recorded."""
 
@@ -276,6 +278,7 @@ def _histories(run: Path | None, rows: NDArray[np.intp]) -> Histories:
 
 def _suspects(table: pa.Table, rows: NDArray[np.intp], histories: Histories) -> tuple[Suspect, ...]:
     names = ["rank", "id", "image", "label", "suggested", "suspicion", "confidence", "reason"]
+    names += ["annotator"] if "annotator" in table.column_names else []
     shown = table.select(names).take(pa.array(rows, pa.int64())).to_pylist()
     return tuple(
         Suspect(
@@ -287,6 +290,7 @@ def _suspects(table: pa.Table, rows: NDArray[np.intp], histories: Histories) -> 
             suspicion=float(np.nan_to_num(row["suspicion"] or 0.0)),
             confidence=float(np.nan_to_num(row["confidence"] or 0.0)),
             reason=row["reason"] or "",
+            annotator=row.get("annotator") or "",
             trajectory=() if (history := histories.out_of_fold(int(at))) is None else history.suggested,
         )
         for at, row in zip(rows, shown, strict=True)

@@ -12,11 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from labelfix.reporting import words
+from labelfix.reporting.rates import GroupRate
 from labelfix.reporting.summary import Summary
 from labelfix.reporting.words import visible
 
 WIDE = 120
 """Columns from which the reasons stand in the table of suspects."""
+
+ANNOTATORS = 5
+"""Most that are listed."""
 
 PLAIN = str.maketrans(
     {"→": ">", "…": "~", "–": "-", "·": "-"} | dict(zip(words.BARS, "_.-~=+*#", strict=True))
@@ -71,6 +75,10 @@ def _print(summary: Summary, console: Console) -> None:
     if summary.confusions:
         heading("Most confused classes")
         console.print(_confusions(summary))
+    annotators = [group for group in summary.annotator_rates if group.enough][:ANNOTATORS]
+    if annotators:
+        heading("Annotators with the most wrong answers")
+        console.print(_annotators(annotators))
     for index, line in enumerate(words.remarks(summary)):
         if not index:
             console.print()
@@ -112,14 +120,20 @@ def _suspects(summary: Summary, width: int) -> Padding:
     traced = any(s.trajectory for s in summary.suspects)
     if traced:
         table.add_column("epochs", no_wrap=True)
-    table.add_column("confidence", justify="right")
+    named = any(s.annotator for s in summary.suspects)
+    if wide or not named:
+        table.add_column("confidence", justify="right")
     table.add_column("id", no_wrap=True, overflow="ellipsis")
+    if named:
+        table.add_column("annotator", no_wrap=True, overflow="ellipsis")
     if wide:
         table.add_column("reason")
     for s in summary.suspects:
         cells = [f"{s.rank:,}", f"{s.suspicion:.2f}", fit(s.given, 16), f"→ {fit(s.suggested, 16)}"]
         cells += [words.sparkline(s.trajectory)] if traced else []
-        cells += [f"{s.confidence:.2f}", fit(s.id, 24 if wide else 15 if traced else 20, "end")]
+        cells += [f"{s.confidence:.2f}"] if wide or not named else []
+        cells += [fit(s.id, 24 if wide else 15 if traced else 20, "end")]
+        cells += [fit(s.annotator, 20 if wide else 10, "end")] if named else []
         table.add_row(*(Text(cell) for cell in [*cells, *([visible(s.reason)] if wide else [])]))
     return Padding(table, (0, 0, 0, 2), expand=False)
 
@@ -139,6 +153,16 @@ def _confusions(summary: Summary) -> Padding:
     for pair in summary.confusions:
         cells = (fit(pair.given, 26), f"→ {fit(pair.suggested, 26)}", f"{round(pair.expected):,}")
         table.add_row(*(Text(cell) for cell in cells))
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
+def _annotators(groups: list[GroupRate]) -> Padding:
+    table = _table(("annotator", "left"), ("answers", "right"), ("expected wrong", "right"), ("rate", "right"),
+                   ("interval", "left"))  # fmt: skip
+    for group in groups:
+        interval = f"{words.percent(group.low)} to {words.percent(group.high)}"
+        rate = f"{round(group.expected):,}", words.percent(group.rate), interval
+        table.add_row(*(Text(cell) for cell in (fit(group.name, 26), f"{group.rows:,}", *rate)))
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 

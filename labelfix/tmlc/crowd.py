@@ -86,11 +86,16 @@ class Crowd:
                              rates=_rates(posterior, wrong, said))  # fmt: skip
             if beside.any() and not keeps_level:
                 fitted = replace(fitted, images=_line(odds[beside], wrong[beside], fitted.images))
-        bare = fitted(rows, score, log_q)[0].astype(np.float64)
         if keeps_level or not beside.any():
             wrong = wrong * (sigmoid(odds).mean() / max(float(wrong.mean()), 1e-9))
-        levels = [level_offset(bare[some], min(float(wrong[some].mean()), 1.0 - 1e-6)) if some.any() else 0.0
-                  for some in (beside, ~beside)]  # fmt: skip
+        # Rows of a batch may be without other answers where all of these have some: theirs are withheld.
+        alone = replace(rows, others=others.withheld())
+        levels = [
+            level_offset(fitted(some, score, log_q)[0][which].astype(np.float64), float(wrong[which].mean()))
+            if which.any()
+            else 0.0
+            for some, which in ((rows, beside), (alone, np.ones(len(rows), bool)))
+        ]
         return replace(fitted, levels=np.array(levels, np.float32), heard=int(beside.sum()))
 
     def __call__(self, rows: EvidenceChunk, score: Floats, log_q: Floats) -> tuple[Floats, Floats]:

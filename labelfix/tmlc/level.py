@@ -39,10 +39,10 @@ class Level:
     """Rows that were drawn at random and looked up."""
     readers_differ: float = 0.0
     """Share of rows on which heads and neighbours prefer different classes."""
-    crowd: bool = False
-    """Whether enough rows are of items that others answered, too: their disagreement tells the rate."""
     contradicted: float | None = None
     """Share of labels that even the heads that learnt them contradict in the end; None where that cannot be asked."""
+    crowd: bool = False
+    """Whether enough rows are of items that others answered, too: their disagreement tells the rate."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -52,8 +52,8 @@ class Level:
             tuple(settings.get("rate_views", ())),
             None if audit is None else Audit(**audit),
             settings.get("readers_differ", 0.0),
-            settings.get("crowd", False),
             settings.get("contradicted"),
+            settings.get("crowd", False),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ class Level:
             "rate_views": self.views,
             "audit": None if self.audit is None else asdict(self.audit),
             "readers_differ": self.readers_differ,
-            "crowd": self.crowd,
             "contradicted": self.contradicted,
+            "crowd": self.crowd,
         }
 
     def is_weak(self, rate: float) -> bool:

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from labelfix.findings import Findings
 from labelfix.reporting import as_json, markdown, words
 from labelfix.reporting.live import progress_on
 from labelfix.reporting.summary import Summary, summarise
@@ -280,3 +283,18 @@ def test_a_terminal_gets_a_bar_with_the_rate():
 
 def test_formats_do_not_contradict_each_other(made):
     assert all_formats(of(made.many(600))).count("Review the first 65") == 2
+
+
+def test_answers_name_their_annotators(made):
+    found = made.many(600)
+    who = np.where(np.arange(600) % 3 == 0, "ann [red]", "bob").astype(object)
+    summary = of(Findings(found.table.append_column("annotator", pa.array(who)), found.meta))
+    first = summary.suspects[0]
+    shown = text(summary)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "Annotators with the most wrong answers" in shown
+    for line in (text(summary), markdown.render(summary)):
+        (named,) = [row for row in line.splitlines() if first.id in row][:1]
+        assert first.annotator in named.replace("\\", "")
+    assert json.loads(as_json.render(summary))["suspects"][0]["annotator"] == first.annotator
+    assert "Annotators with" not in text(of(found))

@@ -15,6 +15,8 @@ from labelfix.tmlc.calibrate import (
     confidently_other,
     error_rate,
     rate_interval,
+    sigmoid,
+    worth,
 )
 from labelfix.tmlc.level import WEAK, Level
 
@@ -86,7 +88,7 @@ def test_a_weak_models_rate_may_be_far_lower_but_not_higher() -> None:
 
 
 def test_a_level_survives_as_settings() -> None:
-    for level in (Level(), Level((0.1, 0.2), Audit(30.0, 3.0), 0.4, 0.05)):
+    for level in (Level(), Level((0.1, 0.2), Audit(30.0, 3.0), 0.4, 0.05, crowd=True)):
         assert Level.of(json.loads(json.dumps(level.settings()))) == level
 
 
@@ -102,3 +104,23 @@ def test_heads_that_learnt_a_row_may_know_what_blind_ones_do_not() -> None:
     assert dataclasses.replace(blind, contradicted=0.1).is_weak(0.2)
     assert not dataclasses.replace(blind, contradicted=0.25).is_weak(0.2)
     assert not dataclasses.replace(blind, readers_differ=0.3, contradicted=0.1).is_weak(0.2)
+
+
+def test_where_annotators_disagreed_the_rate_is_known_better() -> None:
+    views, told = (error_rate(SUSPICION, Level((0.1, 0.3), crowd=crowd).doubt) for crowd in (False, True))
+    assert views["rate"] == told["rate"]
+    assert views["low"] < told["low"] < told["rate"] < told["high"] < views["high"]
+    audited = Level((0.1, 0.3), Audit(400.0, 80.0))
+    assert dataclasses.replace(audited, crowd=True).doubt(0.2) == audited.doubt(0.2)
+
+
+def test_scores_are_flattened_where_undecided_and_steepened_where_they_part() -> None:
+    rng, slopes = np.random.default_rng(0), []
+    for apart in (1.0, 3.0, 8.0):
+        odds = np.concatenate([rng.normal(-apart, 1.0, 900), rng.normal(apart, 1.0, 100)]).astype(np.float32)
+        offset, slope = worth(odds)
+        assert sigmoid(offset + slope * odds).mean() == pytest.approx(float(sigmoid(odds).mean()), rel=1e-4)
+        slopes.append(slope)
+    assert slopes == sorted(slopes)
+    assert 0.6 < slopes[0] < 0.9
+    assert 1.3 < slopes[-1] < 1.8
