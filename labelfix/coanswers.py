@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from labelfix.manifest import Manifest
 from labelfix.trajectories import Ints
 
+UNKNOWN = np.iinfo(np.int64).min
+"""Key of annotators of whom nothing is known."""
+
 
 @dataclass(frozen=True, eq=False)
 class CoAnswers:
@@ -41,13 +44,20 @@ class CoAnswers:
         return CoAnswers(self.own[rows], at, self.labels[some], self.who[some], self.trusted[some])
 
     @property
-    def any(self) -> NDArray[np.bool_]:
-        """Say of each row [n] whether others answered."""
-        return np.bincount(self.at, minlength=len(self.own)) > 0
+    def counts(self) -> NDArray[np.intp]:
+        """How many others answered [n]."""
+        return np.bincount(self.at, minlength=len(self.own))
 
-    def withheld(self) -> CoAnswers:
-        """Return what is left if nobody else had answered."""
-        return CoAnswers(self.own, self.at[:0], self.labels[:0], self.who[:0], self.trusted[:0])
+    def first(self, most: int) -> CoAnswers:
+        """Return what is left if at most so many others had answered about each item."""
+        kept = np.arange(len(self.at)) - np.searchsorted(self.at, self.at) < most
+        return CoAnswers(self.own, self.at[kept], self.labels[kept], self.who[kept], self.trusted[kept])
+
+    @classmethod
+    def nobody(cls, rows: int) -> Self:
+        """Return those of rows of which nothing is known."""
+        none = np.zeros(0, np.int64)
+        return cls(np.full(rows, UNKNOWN), none, none.astype(np.int32), none, none.astype(bool))
 
     @classmethod
     def joined(cls, parts: Sequence[CoAnswers]) -> Self:
@@ -63,7 +73,7 @@ class CoAnswers:
         """Return how many others say a class [n] of each row, and how many others there are."""
         n = len(self.own)
         agree = np.bincount(self.at, self.labels == classes[self.at], n)
-        return agree.astype(np.int64), np.bincount(self.at, minlength=n)
+        return agree.astype(np.int64), self.counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +81,7 @@ class Items:
     """Which of the N rows of a manifest are answers about the same item, and whose they are."""
 
     keys: NDArray[np.int64]
-    """[N] annotator of each row: a hash of the name, so that a reference holds no names."""
+    """[N] annotator of each row: a hash of the name. Who has the names can tell whose it is."""
     labels: Ints
     """[N] class; -1 where the row has none."""
     trusted: NDArray[np.bool_] | None
@@ -89,17 +99,17 @@ class Items:
         if manifest.annotators is None:
             return None
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         labels = manifest.labels if labels is None else labels
-        named = pa.array(manifest.annotators, pa.string()).dictionary_encode()
+        named = pc.fill_null(pa.array(manifest.annotators, pa.string()), "").dictionary_encode()
         keys = np.array([_key(name) for name in named.dictionary.to_pylist()], np.int64)
         item = pa.array(manifest.ids, pa.string()).dictionary_encode().indices.to_numpy()
         labelled = np.flatnonzero(labels >= 0)
         order = labelled[np.argsort(item[labelled], kind="stable")]
         sizes = np.bincount(item[labelled], minlength=int(item.max(initial=-1)) + 1)
         starts = np.cumsum(sizes) - sizes
-        own = keys[named.indices.to_numpy(zero_copy_only=False)]
-        return cls(own, labels, manifest.trusted, order, starts[item], sizes[item])
+        return cls(keys[named.indices.to_numpy()], labels, manifest.trusted, order, starts[item], sizes[item])
 
     def shared(self, rows: NDArray[np.integer]) -> float:
         """Return the share of some rows, by manifest position, whose items others answered, too."""
@@ -122,6 +132,6 @@ def _runs(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> tuple[NDArray[n
     return run, np.arange(len(run)) - before[run] + starts[run]
 
 
-def _key(name: str | None) -> int:
-    digest = hashlib.blake2b((name or "").encode(), digest_size=8).digest()
+def _key(name: str) -> int:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -33,11 +33,23 @@ def test_others_are_those_with_the_same_id_and_a_label() -> None:
     assert list(zip(beside.at.tolist(), beside.labels.tolist(), strict=True)) == [
         (0, 1), (0, 0), (2, 0), (2, 0), (4, 0), (4, 1), (5, 1)
     ]  # fmt: skip
-    assert beside.any.tolist() == [True, False, True, False, True, True]
+    assert beside.counts.tolist() == [2, 0, 2, 0, 2, 1]
+    assert beside.first(1).labels.tolist() == [1, 0, 0, 1]
+    assert beside.first(0).counts.sum() == 0
     assert beside.own[0] == beside.own[1] != beside.own[2]
     agree, count = beside.of_class(np.array([0, 0, 0, 0, 1, 1], np.int32))
     assert agree.tolist() == [1, 0, 2, 0, 1, 1]
     assert count.tolist() == [2, 0, 2, 0, 2, 1]
+
+
+def test_rows_without_a_named_annotator_are_one_unknown_ones() -> None:
+    nobody = manifest(ANSWERS)
+    assert nobody.annotators is not None
+    nobody.annotators[[1, 3]] = None
+    items = Items.of(nobody)
+    assert items is not None
+    assert items.keys[1] == items.keys[3]
+    assert len(set(items.keys.tolist())) == 4
 
 
 def test_a_manifest_without_annotators_has_no_items() -> None:
@@ -78,4 +90,4 @@ def test_some_of_the_rows_or_chunks_of_them_are_the_same(
     for same in (taken, CoAnswers.joined(parts)):
         for name in vars(direct):
             np.testing.assert_array_equal(getattr(direct, name), getattr(same, name))
-    assert direct.withheld().any.sum() == 0
+    assert direct.first(99).at.tolist() == direct.at.tolist()

@@ -33,7 +33,11 @@ def table(wrong: np.ndarray, *, trusted: np.ndarray | None = None, **settings: o
         np.full(n, "scored", object), np.full(n, "", object), np.zeros(n, bool), np.full(n, -1, np.int64)
     )
     found, _ = tabulate(
-        manifest, Scored(np.arange(n), {"tmlc": correction}, nothing, nothing), facts, 1, settings
+        manifest,
+        Scored(np.arange(n), {"tmlc": correction}, nothing, nothing, np.zeros((n, 2), int)),
+        facts,
+        1,
+        settings,
     )
     return found
 

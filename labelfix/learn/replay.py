@@ -177,6 +177,8 @@ class Replay:
         block = (
             sum(map(len, self.progress.values())) * min(self.classes, MAX_CANDIDATES) * 8 + 4 * self.classes
         )
+        if self.items is not None:
+            block += int(24 * self.items.sizes[self.rows].mean())  # what each other answer takes
         return len(self) * block <= KEEP_BYTES
 
     def _compute(

@@ -315,7 +315,8 @@ def _conflicts(table: pa.Table, count: int = 3) -> tuple[int, tuple[Conflict, ..
     groups = groups.filter(pc.greater(groups.column("label_count_distinct"), 1)).sort_by("duplicate_group")
     found = []
     for group in groups.column("duplicate_group").slice(0, count).to_pylist():
-        rows = members.filter(pc.equal(members.column("duplicate_group"), group)).slice(0, 4)
+        rows = members.filter(pc.equal(members.column("duplicate_group"), group))
+        rows = rows.group_by(["id", "label"], use_threads=False).aggregate([]).slice(0, 4)
         found.append(Conflict(tuple(rows.column("id").to_pylist()), tuple(rows.column("label").to_pylist())))
     return len(groups), tuple(found)
 

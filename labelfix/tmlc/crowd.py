@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from labelfix.coanswers import CoAnswers
 from labelfix.evidence import EvidenceChunk
-from labelfix.tmlc.calibrate import level_offset, sigmoid
+from labelfix.tmlc.calibrate import sigmoid
 from labelfix.trajectories import Floats
 
 COUNTS = 0.5
@@ -34,6 +34,12 @@ crowds it would be .3 to .7, and average precision changes by less than .01 betw
 BELIEVED = np.array([1.0, 4.0])
 """Precisions of offset and slope of the images' log-odds before anyone has answered: they count where few have."""
 ROUNDS = 20
+PINNED = 10.0
+"""Precision of the levels before any row is seen: rows that are all certain would let them go anywhere."""
+COUNTED = 4
+"""Others up to whom their number has a level of its own."""
+MOSTLY = 0.5
+"""Share of rows whose items others answered, too, from which on they stand for all."""
 RATES = 1.5, 0.8, -0.4
 """Where rounds begin, and what is left where nobody answered what another had."""
 SURE = 5.0
@@ -57,11 +63,9 @@ class Crowd:
     """[3] log-odds that another answer is right if this one is; that it is right if this one is wrong; that it then
     repeats the error, if it is not right."""
     images: Floats
-    """[2] log-odds to add to what images say, after multiplying."""
+    """[2, 2] offset and slope of what images say: of rows whose items others answered, of the rest."""
     levels: Floats
-    """[2] log-odds to add to rows whose items others answered, and to the rest."""
-    heard: int = 0
-    """Rows of the first kind that this was fitted on."""
+    """[L] log-odds to add where nobody else answered, one other did, two did, …; L − 1 stands for all more."""
 
     @classmethod
     def fit(cls, rows: EvidenceChunk, score: Floats, log_q: Floats, keeps_level: bool) -> Self | None:
@@ -72,11 +76,13 @@ class Crowd:
         others = rows.others
         if others is None or not len(rows):
             return None
+        rows = replace(rows, in_sample=None, out_of_fold=None, votes=None, reliable_votes=None, kernel=None)
         keys, own = np.unique(others.own, return_inverse=True)
-        odds = score.astype(np.float64)
-        said, beside = _Said.of(rows), others.any
-        nothing = np.zeros(len(keys), np.float32), np.array(RATES, np.float32)
-        fitted = cls(keys, *nothing, np.array([0.0, 1.0], np.float32), np.zeros(2, np.float32))
+        odds, said, beside = score.astype(np.float64), _Said.of(rows), others.counts > 0
+        learns = bool(beside.any()) and not keeps_level
+        plain = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
+        nothing = np.zeros(len(keys), np.float32), np.array(RATES, np.float32), plain
+        fitted = cls(keys, *nothing, np.zeros(1, np.float32))
         wrong = sigmoid(odds)
         for _ in range(ROUNDS):
             joint = fitted._joint(rows, said, odds, log_q)
@@ -84,37 +90,42 @@ class Crowd:
             wrong = 1.0 - posterior[:, 0]
             fitted = replace(fitted, records=_records(own, 1.0 - wrong, len(keys)),
                              rates=_rates(posterior, wrong, said))  # fmt: skip
-            if beside.any() and not keeps_level:
-                fitted = replace(fitted, images=_line(odds[beside], wrong[beside], fitted.images))
-        if keeps_level or not beside.any():
-            wrong = wrong * (sigmoid(odds).mean() / max(float(wrong.mean()), 1e-9))
-        # Rows of a batch may be without other answers where all of these have some: theirs are withheld.
-        alone = replace(rows, others=others.withheld())
-        levels = [
-            level_offset(fitted(some, score, log_q)[0][which].astype(np.float64), float(wrong[which].mean()))
-            if which.any()
-            else 0.0
-            for some, which in ((rows, beside), (alone, np.ones(len(rows), bool)))
-        ]
-        return replace(fitted, levels=np.array(levels, np.float32), heard=int(beside.sum()))
+            if learns:
+                line = _line(odds[beside], wrong[beside], fitted.images[0])
+                # What few items show that somebody chose to ask about again says little of the others.
+                fitted = replace(
+                    fitted, images=np.stack([line, line if beside.mean() > MOSTLY else plain[1]])
+                )
+        kept = np.full(len(rows), keeps_level) if beside.mean() > MOSTLY or keeps_level else ~beside
+        wrong[kept] *= sigmoid(odds)[kept].sum() / max(float(wrong[kept].sum()), 1e-9)
+        levels = []
+        for count in range(min(COUNTED, int(others.counts.max())) + 1):
+            which = np.flatnonzero(others.counts >= count)
+            some = rows.take(which)
+            assert some.others is not None
+            heard = some.others if count == COUNTED else some.others.first(count)
+            bare, _ = fitted(replace(some, others=heard), score[which], log_q[which])
+            levels.append(_offset(bare.astype(np.float64), wrong[which]))
+        return replace(fitted, levels=np.array(levels, np.float32))
 
     def __call__(self, rows: EvidenceChunk, score: Floats, log_q: Floats) -> tuple[Floats, Floats]:
         """Return the log-odds [n] and log-posteriors [n, C + 1] that these become."""
-        others = rows.others
-        if others is None:
-            return score, log_q
-        beside = others.any
+        if rows.others is None:
+            rows = replace(rows, others=CoAnswers.nobody(len(rows)))
+        assert rows.others is not None
+        counts = rows.others.counts
         joint = self._joint(rows, _Said.of(rows), score.astype(np.float64), log_q)
-        joint *= np.where(beside, COUNTS, 1.0)[:, None]
+        joint *= np.where(counts > 0, COUNTS, 1.0)[:, None]
         # The record counts in part for all; where nobody else answered, all of it is in the joint log-posterior yet.
-        joint[:, 0] -= np.where(beside, 0.0, 1.0 - COUNTS) * self._record(others.own)
+        joint[:, 0] -= np.where(counts > 0, 0.0, 1.0 - COUNTS) * self._record(rows.others.own)
         moved = np.logaddexp.reduce(joint[:, 1:], axis=1) - joint[:, 0]
-        moved += np.where(beside, self.levels[0], self.levels[1])
+        moved += self.levels[np.minimum(counts, len(self.levels) - 1)]
         return moved.astype(np.float32), joint.astype(np.float32)
 
     def _joint(self, rows: EvidenceChunk, said: _Said, odds: Numbers, log_q: Floats) -> Numbers:
         """Return log-posteriors [n, C + 1], up to a number a row, of images, records and others' answers together."""
-        odds = self.images[0] + self.images[1] * odds - self._record(said.others.own)
+        line = self.images[np.where(said.others.counts > 0, 0, 1)]
+        odds = line[:, 0] + line[:, 1] * odds - self._record(said.others.own)
         rest = log_q[:, 1:].astype(np.float64)
         rest += (odds - np.logaddexp.reduce(rest, axis=1))[:, None]
         return np.concatenate([np.zeros((len(odds), 1)), rest], axis=1) + self._told(rows, said)
@@ -143,15 +154,14 @@ class Crowd:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays for a State."""
-        return {PREFIX + name: np.asarray(values) for name, values in vars(self).items()}
+        return {PREFIX + name: values for name, values in vars(self).items()}
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[Any]]) -> Self | None:
         """Undo `arrays`; None where there are none."""
         if f"{PREFIX}keys" not in arrays:
             return None
-        keys, records, rates, images, levels, heard = (arrays[PREFIX + name] for name in cls.__match_args__)
-        return cls(keys, records, rates, images, levels, int(heard))
+        return cls(*(arrays[PREFIX + name] for name in cls.__match_args__))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +183,10 @@ class _Said:
         column = (rows.candidates[others.at] == others.labels[:, None]).argmax(axis=1)
         plausible = np.full(len(others.at), 1.0 / max(rows.classes - 1, 1))
         if rows.probabilities is not None:
-            p = rows.probabilities.astype(np.float64)
-            left = np.maximum(1.0 - p[others.at, given], 1e-3)
-            plausible = (plausible + p[others.at, others.labels] / left) / 2
+            own, other = (
+                rows.probabilities[others.at, named].astype(np.float64) for named in (given, others.labels)
+            )
+            plausible = (plausible + other / np.maximum(1.0 - own, 1e-3)) / 2
         return cls(others, others.labels == given, column, plausible.clip(1e-9, 1.0))
 
 
@@ -212,6 +223,16 @@ def _line(odds: Numbers, wrong: Numbers, at: Floats) -> Floats:
     hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(BELIEVED)
     step = np.linalg.solve(hessian, x.T @ (wrong - p) - BELIEVED * (at - [0.0, 1.0])).clip(-0.5, 0.5)
     return np.asarray(at + step, np.float32)
+
+
+def _offset(odds: Numbers, wrong: Numbers) -> float:
+    """Return what to add to log-odds [n] for the mean that `wrong` [n] has; little, where hardly any row would move."""
+    offset = 0.0
+    for _ in range(ROUNDS):
+        p = sigmoid(odds + offset)
+        step = ((wrong - p).sum() - PINNED * offset) / ((p * (1.0 - p)).sum() + PINNED)
+        offset += float(np.clip(step, -1.0, 1.0))
+    return offset
 
 
 def _odds(share: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfix.coanswers import CoAnswers
 from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.learn.spacing import evenly
 from labelfix.tmlc import known_wrong, perception
@@ -31,8 +32,9 @@ SAMPLE = 60_000
 BLENDED = 4_096
 """Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
 
-HEARD = 500
-"""Rows whose items others answered, too, from which on disagreement tells the level."""
+HEARD, SHARED, ANSWERS = 500, 0.5, 1.5
+"""Rows whose items others answered, share of all rows, and other answers a row, from which on disagreement tells the
+level: with one other answer and images that say little it cannot be told, and items asked about twice may be chosen."""
 
 LEAST = -60.0
 """Stands for the logarithm of nothing."""
@@ -85,8 +87,8 @@ class Judgement:
             feedback = Feedback.fit(asked, answered[1], usual)
             usual = usual.moved(feedback(usual))
         crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=level.audit is not None)
-        if crowd is not None and known is not None and (heard := crowd.heard):
-            level = replace(level, crowd=heard >= HEARD)
+        if crowd is not None and known is not None and _tells_level(usual.rows.others):
+            level = replace(level, crowd=True)
             # Scores that hear other annotators cannot be compared with those of labels known to be wrong.
             score, _ = crowd(usual.rows, usual.score, log_q)
             known = replace(known, flag_share=known_wrong.precise_share(sigmoid(score)))
@@ -132,6 +134,14 @@ class Judgement:
         blend, transitions = Blend.from_dict(settings["blend"]), Transitions.of(arrays)
         effects = transitions, tuple(settings.get("line", (0.0, 1.0))), Feedback.of(arrays), Crowd.of(arrays)
         return cls(norms, blend, known, Level.of(settings), *effects)
+
+
+def _tells_level(others: CoAnswers | None) -> bool:
+    """Say whether enough others answered about the same items to know the level by them."""
+    if others is None or not len(others.own):
+        return False
+    heard = int((others.counts > 0).sum())
+    return heard >= max(HEARD, SHARED * len(others.own)) and others.counts.mean() >= ANSWERS
 
 
 def _levelled(
