@@ -26,6 +26,8 @@ from labelfix.cli.live import progress_on_stderr
 @click.option("--images", metavar="DIR", help="Where image paths start, if not beside the manifest.")
 @click.option("--image-col", metavar="COL", help="Column with image paths or bytes.")
 @click.option("--group-col", metavar="COL", help="Column with patient, video, product: never parted.")
+@click.option("--id-col", metavar="COL", help="Column of ids: several answers about an item share one.")
+@click.option("--annotator-col", metavar="COL", help="Column that says who gave the label.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Directory of features shared by all runs.")
 @click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), help="Weights of tmlc to judge.")
 @click.option("--ceiling/--no-ceiling", "with_ceiling", default=True,
@@ -38,7 +40,7 @@ from labelfix.cli.live import progress_on_stderr
 @click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only.")
 def bench(
     manifests: tuple[str, ...], quiet: bool, device: str | None, images: str | None, image_col: str | None,
-    group_col: str | None, **given: Any,
+    group_col: str | None, id_col: str | None, annotator_col: str | None, **given: Any,
 ) -> None:  # fmt: skip
     """Compare methods on data whose true labels are known.
 
@@ -61,7 +63,7 @@ def bench(
 
     results = run_bench(
         manifests,
-        columns=Columns(image=image_col, group=group_col, root=images),
+        columns=Columns(image=image_col, group=group_col, id=id_col, annotator=annotator_col, root=images),
         recipe=Recipe() if device is None else Recipe(device=device),
         progress=progress_on_stderr(quiet),
         **given,

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from labelfix.coanswers import CoAnswers
 from labelfix.evidence import EvidenceChunk
-from labelfix.tmlc.calibrate import sigmoid
+from labelfix.tmlc.calibrate import level_offset, sigmoid
 from labelfix.trajectories import Floats
 
 COUNTS = 0.5
@@ -34,6 +34,12 @@ crowds it would be .3 to .7, and average precision changes by less than .01 betw
 BELIEVED = np.array([1.0, 4.0])
 """Precisions of offset and slope of the images' log-odds before anyone has answered: they count where few have."""
 ROUNDS = 20
+REPEATED = 2.0
+"""So many times the share of wrong answers there may be that would explain disagreement if errors were independent."""
+ALIKE = 0.6
+"""Two say the same wrong thing at most so often as the same right one: agreement speaks for a label, never against."""
+LEAST = 0.1
+"""Slope of the images' log-odds: they may say next to nothing, and never the opposite."""
 PINNED = 10.0
 """Precision of the levels before any row is seen: rows that are all certain would let them go anywhere."""
 COUNTED = 4
@@ -79,17 +85,17 @@ class Crowd:
         rows = replace(rows, in_sample=None, out_of_fold=None, votes=None, reliable_votes=None, kernel=None)
         keys, own = np.unique(others.own, return_inverse=True)
         odds, said, beside = score.astype(np.float64), _Said.of(rows), others.counts > 0
-        learns = bool(beside.any()) and not keeps_level
+        learns, most = bool(beside.any()) and not keeps_level, _most_wrong(rows, said)
         plain = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
         nothing = np.zeros(len(keys), np.float32), np.array(RATES, np.float32), plain
         fitted = cls(keys, *nothing, np.zeros(1, np.float32))
         wrong = sigmoid(odds)
         for _ in range(ROUNDS):
-            joint = fitted._joint(rows, said, odds, log_q)
+            joint = _at_most(most, fitted._joint(rows, said, odds, log_q), beside)
             posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
             wrong = 1.0 - posterior[:, 0]
             fitted = replace(fitted, records=_records(own, 1.0 - wrong, len(keys)),
-                             rates=_rates(posterior, wrong, said))  # fmt: skip
+                             rates=_rates(posterior, wrong, said, rows.classes))  # fmt: skip
             if learns:
                 line = _line(odds[beside], wrong[beside], fitted.images[0])
                 # What few items show that somebody chose to ask about again says little of the others.
@@ -190,6 +196,30 @@ class _Said:
         return cls(others, others.labels == given, column, plausible.clip(1e-9, 1.0))
 
 
+def _most_wrong(rows: EvidenceChunk, said: _Said) -> float:
+    """Return the share of wrong answers that there may be where others answered, as often as two of them agree.
+
+    If all agree nearly always, all may be right or all may repeat the same errors, and nothing but sense tells which:
+    a model of crowds has both solutions. If errors were independent and even among K classes, two would agree with
+    probability a² + (1 − a)² / (K − 1); the true share of wrong answers was up to 1.7 times what that says.
+    """
+    counts, K = said.others.counts, rows.classes
+    beside = counts > 0
+    if not beside.any() or K < 2:
+        return 1.0
+    agree = float((np.bincount(said.others.at, said.same, len(rows))[beside] / counts[beside]).mean())
+    right = (1.0 + np.sqrt(max(1.0 - K + K * (K - 1) * agree, 0.0))) / K
+    return float(min(REPEATED * (1.0 - right) + 1e-3, 1.0))
+
+
+def _at_most(most: float, joint: Numbers, beside: NDArray[np.bool_]) -> Numbers:
+    """Lower the log-odds of being wrong of rows [n, C + 1] `beside` which others answered to this mean at most."""
+    odds = np.logaddexp.reduce(joint[beside, 1:], axis=1) - joint[beside, 0]
+    if len(odds) and sigmoid(odds).mean() > most:
+        joint[beside, 0] -= level_offset(odds, most)
+    return joint
+
+
 def _records(own: NDArray[np.intp], right: Numbers, annotators: int) -> Floats:
     """Return the log-odds [A] of annotators' answers being right, off those of all, drawn to them by empirical Bayes.
 
@@ -205,15 +235,19 @@ def _records(own: NDArray[np.intp], right: Numbers, annotators: int) -> Floats:
     return np.asarray((_odds(share) - _odds(mean)).clip(-MOST, MOST), np.float32)
 
 
-def _rates(posterior: Numbers, wrong: Numbers, said: _Said) -> Floats:
+def _rates(posterior: Numbers, wrong: Numbers, said: _Said, classes: int) -> Floats:
     """Return `Crowd.rates` by the posteriors [n, C + 1]."""
     at = said.others.at
     if not len(at):
         return np.array(RATES, np.float32)
     off = np.maximum(wrong[at].sum(), 1e-9)
+    right = 1.0 - wrong.mean()
     helps = np.where(said.column > 0, posterior[at, said.column], 0.0).sum() / off
+    if classes == 2:
+        helps = max(helps, 1.0 - ALIKE * right)
     repeats = (wrong[at] * said.same).sum() / off / max(1.0 - helps, 1e-6)
-    return np.array([_odds(1.0 - wrong.mean()), _odds(helps), _odds(repeats)], np.float32)
+    repeats = min(repeats, ALIKE * right / max(1.0 - helps, 1e-6))
+    return np.array([_odds(right), _odds(helps), _odds(repeats)], np.float32)
 
 
 def _line(odds: Numbers, wrong: Numbers, at: Floats) -> Floats:
@@ -222,7 +256,8 @@ def _line(odds: Numbers, wrong: Numbers, at: Floats) -> Floats:
     p = sigmoid(x @ at)
     hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(BELIEVED)
     step = np.linalg.solve(hessian, x.T @ (wrong - p) - BELIEVED * (at - [0.0, 1.0])).clip(-0.5, 0.5)
-    return np.asarray(at + step, np.float32)
+    offset, slope = at + step
+    return np.array([offset, max(slope, LEAST)], np.float32)
 
 
 def _offset(odds: Numbers, wrong: Numbers) -> float:

@@ -95,6 +95,29 @@ def test_probabilities_of_ones_own_are_judged_without_features(joined):
     assert rows.downstream_given.isna().all()
 
 
+def test_answers_about_the_same_items_are_weighed_against_each_other(joined):
+    """Three answers an item, two of them right: without knowing who answered, little of it can be seen."""
+    x, found = np.load(joined.features), {}
+    three = np.repeat(np.arange(600), 3)
+    given = joined.truth[three]
+    given[::3] = joined.given
+    np.save(joined.path / "x3.npy", x[three])
+    lines = [f"i{row},{['ann', 'bob', 'cy'][at % 3]},{said},{joined.truth[row]}\n"
+             for at, (row, said) in enumerate(zip(three, given, strict=True))]  # fmt: skip
+    (joined.path / "answers.csv").write_text("item,who,label,label_true\n" + "".join(lines), "utf-8")
+    (joined.path / "rows.csv").write_text("label,label_true\n" + "".join(
+        f"{said},{joined.truth[row]}\n" for row, said in zip(three, given, strict=True)), "utf-8")  # fmt: skip
+    for name, options in (("answers", ["--id-col", "item", "--annotator-col", "who"]), ("rows", [])):
+        out = joined.path / name
+        words = ["bench", str(joined.path / f"{name}.csv"), "--truth", "label_true", "--label", "label", "-q"]
+        words += ["--features", str(joined.path / "x3.npy"), "--seeds", "1", "--method", "tmlc", *options]
+        assert run([*words, "--no-ceiling", "--no-downstream", "-o", str(out)]) == 0
+        found[name] = table(out).set_index("method").loc["tmlc"]
+    assert found["answers"].average_precision > found["rows"].average_precision + 0.2
+    assert found["answers"].ece < 0.03
+    assert found["answers"].rate_estimate == pytest.approx(found["answers"].true_rate, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -75,6 +75,16 @@ def test_disagreement_tells_the_level_whatever_the_images_say(skill: float, leve
     assert sigmoid(score).mean() == pytest.approx(wrong.mean(), rel=0.2, abs=0.02)
 
 
+@pytest.mark.parametrize("skill", [0.97, 0.7])
+def test_images_that_say_nothing_and_doubt_everything_do_not_turn_agreement_into_repeated_errors(
+    skill: float,
+) -> None:
+    rows, odds, log_q, wrong, _ = crowd(skill=skill, images=0.02, level=2.5, items=400)
+    score, _ = fitted(rows, odds, log_q)(rows, odds, log_q)
+    assert ranked(score, wrong) > 0.8
+    assert sigmoid(score).mean() < 2.5 * wrong.mean()
+
+
 def test_a_level_known_from_elsewhere_is_kept() -> None:
     rows, odds, log_q, _, _ = crowd(level=1.0)
     score, _ = fitted(rows, odds, log_q, keeps=True)(rows, odds, log_q)
