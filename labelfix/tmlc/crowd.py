@@ -28,9 +28,9 @@ from labelfix.evidence import EvidenceChunk
 from labelfix.tmlc.calibrate import level_offset, sigmoid
 from labelfix.trajectories import Floats
 
-COUNTS = 0.5
-"""Part of the log-odds that counts where others answered, and of what an annotator's record says. By the truth of four
-crowds it would be .3 to .7, and average precision changes by less than .01 between (`LOG.md`)."""
+PART = 0.5
+"""How much of the log-odds counts where others answered, and of an annotator's record. By the truth of four crowds it
+is .3 to .9 of what images say and .05 to .5 of what others do (`LOG.md`)."""
 BELIEVED = np.array([1.0, 4.0])
 """Precisions of offset and slope of the images' log-odds before anyone has answered: they count where few have."""
 ROUNDS = 20
@@ -104,15 +104,20 @@ class Crowd:
                 )
         kept = np.full(len(rows), keeps_level) if beside.mean() > MOSTLY or keeps_level else ~beside
         wrong[kept] *= sigmoid(odds)[kept].sum() / max(float(wrong[kept].sum()), 1e-9)
-        levels = []
-        for count in range(min(COUNTED, int(others.counts.max())) + 1):
-            which = np.flatnonzero(others.counts >= count)
+        return fitted.levelled(rows, score, log_q, wrong)
+
+    def levelled(self, rows: EvidenceChunk, score: Floats, log_q: Floats, wrong: Numbers) -> Self:
+        """Fit `levels`: rows with so many other answers, more of them being withheld, have the mean of `wrong` [n]."""
+        assert rows.others is not None
+        counts, levels = rows.others.counts, list[float]()
+        for count in range(min(COUNTED, int(counts.max())) + 1):
+            which = np.flatnonzero(counts >= count)
             some = rows.take(which)
             assert some.others is not None
             heard = some.others if count == COUNTED else some.others.first(count)
-            bare, _ = fitted(replace(some, others=heard), score[which], log_q[which])
+            bare, _ = self(replace(some, others=heard), score[which], log_q[which])
             levels.append(_offset(bare.astype(np.float64), wrong[which]))
-        return replace(fitted, levels=np.array(levels, np.float32))
+        return replace(self, levels=np.array(levels, np.float32))
 
     def __call__(self, rows: EvidenceChunk, score: Floats, log_q: Floats) -> tuple[Floats, Floats]:
         """Return the log-odds [n] and log-posteriors [n, C + 1] that these become."""
@@ -121,9 +126,9 @@ class Crowd:
         assert rows.others is not None
         counts = rows.others.counts
         joint = self._joint(rows, _Said.of(rows), score.astype(np.float64), log_q)
-        joint *= np.where(counts > 0, COUNTS, 1.0)[:, None]
+        joint *= np.where(counts > 0, PART, 1.0)[:, None]
         # The record counts in part for all; where nobody else answered, all of it is in the joint log-posterior yet.
-        joint[:, 0] -= np.where(counts > 0, 0.0, 1.0 - COUNTS) * self._record(rows.others.own)
+        joint[:, 0] -= np.where(counts > 0, 0.0, 1.0 - PART) * self._record(rows.others.own)
         moved = np.logaddexp.reduce(joint[:, 1:], axis=1) - joint[:, 0]
         moved += self.levels[np.minimum(counts, len(self.levels) - 1)]
         return moved.astype(np.float32), joint.astype(np.float32)
