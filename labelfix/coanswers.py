@@ -94,8 +94,13 @@ class Items:
     """[N] rows with a label that its item has."""
 
     @classmethod
-    def of(cls, manifest: Manifest, labels: Ints | None = None) -> Self | None:
-        """Find the items of a manifest, whose rows may be given other labels [N]; None where it names no annotators."""
+    def of(
+        cls, manifest: Manifest, labels: Ints | None = None, content: NDArray[np.uint8] | None = None
+    ) -> Self | None:
+        """Find the items of a manifest, whose rows may be given other labels [N]; None where it names no annotators.
+
+        Rows with one id are of one item only if their images are the same, where hashes of the `content` [N, 16] tell.
+        """
         if manifest.annotators is None:
             return None
         import pyarrow as pa
@@ -105,6 +110,8 @@ class Items:
         named = pc.fill_null(pa.array(manifest.annotators, pa.string()), "").dictionary_encode()
         keys = np.array([_key(name) for name in named.dictionary.to_pylist()], np.int64)
         item = pa.array(manifest.ids, pa.string()).dictionary_encode().indices.to_numpy()
+        if content is not None:
+            item = np.unique(_by_content(item, content), return_inverse=True)[1]
         labelled = np.flatnonzero(labels >= 0)
         order = labelled[np.argsort(item[labelled], kind="stable")]
         sizes = np.bincount(item[labelled], minlength=int(item.max(initial=-1)) + 1)
@@ -123,6 +130,23 @@ class Items:
         at, found = at[others], found[others]
         trusted = np.zeros(len(found), bool) if self.trusted is None else self.trusted[found]
         return CoAnswers(self.keys[rows], at, self.labels[found], self.keys[found], trusted)
+
+
+def several_images(manifest: Manifest, content: NDArray[np.uint8]) -> list[str]:
+    """Return the ids whose rows show different images, by hashes of the content [N, 16]; zeros are not known."""
+    import pyarrow as pa
+
+    ids = pa.array(manifest.ids, pa.string()).dictionary_encode()
+    seen = content.any(axis=1)
+    pairs = np.unique(_by_content(ids.indices.to_numpy(), content)[seen]) >> np.uint64(32)
+    number, count = np.unique(pairs, return_counts=True)
+    return sorted(ids.dictionary.take(pa.array(number[count > 1].astype(np.int64))).to_pylist())
+
+
+def _by_content(item: NDArray[np.integer], content: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a number [N] that tells items, and images of one item, apart."""
+    image = np.ascontiguousarray(content[:, :4]).view("<u4")[:, 0]
+    return (item.astype(np.uint64) << np.uint64(32)) | image.astype(np.uint64)
 
 
 def _runs(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

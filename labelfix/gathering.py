@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.coanswers import Items
+from labelfix.coanswers import Items, several_images
 from labelfix.correctors.interface import Needs
 from labelfix.intake import View, answers_of, fold_rows, group_numbers, mode_notes, name_rows, timed
 from labelfix.learn import choosing, kernel, neighbours, probe, tuned
@@ -38,7 +38,10 @@ def gather(
     labels, K = manifest.labels[rows], len(manifest.classes)
     told, notes = answers_of(manifest, rows, progress)
     trusted = manifest.trusted[rows] if manifest.trusted is not None else None
-    items = Items.of(manifest)
+    items, more = _items(manifest, view)
+    notes += more
+    for sentence in more:
+        progress.note(sentence)
     named = name_rows(manifest, view, rows)
     if view.features is None:
         alone = Replay(rows, labels, K, named, given=view.given, trusted=trusted, told=told, items=items)
@@ -50,9 +53,9 @@ def gather(
         heads = learning.heads()
         chosen = learning.choose(heads, found, record, images=view.backbone is not None)
         recipe = replace(recipe, mode=chosen.mode)
-        more = (chosen.note, *mode_notes(recipe))
-        notes += more
-        for sentence in more:
+        reasons = (chosen.note, *mode_notes(recipe))
+        notes += reasons
+        for sentence in reasons:
             progress.note(sentence)
     required = frozenset[str]().union(*(need.required for need in needs))
     trained_on = "base model" in required
@@ -66,6 +69,23 @@ def gather(
     second = learning.second(heads) if heads is not None and "kernel" in wanted else None
     evidence = rows, labels, K, named, folds, view.features, heads, found, view.given, trusted
     return Replay(*evidence, seen, unseen, models, told, second, items), recipe, notes
+
+
+def _items(manifest: Manifest, view: View) -> tuple[Items | None, tuple[str, ...]]:
+    """Return which rows are answers about the same item, if they are answers at all, and what is to be said of them."""
+    if manifest.annotators is None:
+        return None, ()
+    content = view.keys if view.backbone is not None else None
+    ids, who = (len(set(column.tolist())) for column in (manifest.ids, manifest.annotators))
+    notes = [f"{len(manifest):,} answers about {ids:,} items by {who:,} annotators"]
+    odd = [] if content is None else several_images(manifest, content)
+    if odd:
+        named = ", ".join(map(repr, odd[:3]))
+        notes.append(
+            f"{len(odd):,} ids name more than one image ({named}): answers about different images are not weighed "
+            f"against each other; give every image an id of its own"
+        )
+    return Items.of(manifest, content=content), tuple(notes)
 
 
 def _relate(

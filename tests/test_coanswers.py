@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelfix.coanswers import CoAnswers, Items
+from labelfix.coanswers import CoAnswers, Items, several_images
 from labelfix.manifest import Manifest
 
 ANSWERS = [
@@ -68,6 +68,18 @@ def test_trusted_answers_are_known() -> None:
     items = Items.of(manifest(ANSWERS, trusted=np.array([False, False, True, False, False, False])))
     assert items is not None
     assert items.beside(np.array([0])).trusted.tolist() == [True, False]
+
+
+def test_answers_about_different_images_are_of_different_items() -> None:
+    told = manifest(ANSWERS)
+    content = np.ones((6, 16), np.uint8)
+    assert several_images(told, content) == []
+    content[2] = 7
+    content[5] = 0  # y's second row cannot be read
+    assert several_images(told, content) == ["x"]
+    items = Items.of(told, content=content)
+    assert items is not None
+    assert items.beside(np.arange(6)).at.tolist() == [0, 4]
 
 
 def test_labels_may_be_others_than_the_manifests() -> None:

@@ -36,7 +36,7 @@ class Answer:
     image: str | None = None
     """Name of the image, as in the findings."""
     keeps: bool = False
-    """The given label is right, whichever it is; `says` is then None."""
+    """The given label is right; `says` is then what it was, where the tool kept that."""
     annotator: str = ""
     """Who answered; "" where the tool does not say."""
     at: str = ""

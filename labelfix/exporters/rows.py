@@ -46,7 +46,7 @@ def answer_of(row: Mapping[str, Any], where: str) -> Answer:
             says = decision
     who, copy = _text(row, WHO), _text(row, ("copy",))
     return Answer(
-        says=None if decision == "reject" or not says.strip() else says,
+        says=says if says.strip() else None,
         where=where,
         id=_text(row, IDS),
         keeps=decision == "reject",

@@ -107,6 +107,17 @@ def askable(findings: Findings, trusted: Mask | None) -> NDArray[np.intp]:
     return order[np.sort(first)]
 
 
+def representatives(findings: Findings) -> NDArray[np.intp]:
+    """Return for each row [N] the one that stands for its id: the most suspicious, as `askable` has it."""
+    codes = findings.table.column("id").combine_chunks().dictionary_encode().indices.to_numpy()
+    suspicion = np.nan_to_num(findings.column("suspicion").astype(np.float64), nan=-1.0)
+    judged = findings.order()
+    order = np.concatenate([judged, np.setdiff1d(np.arange(len(findings)), judged)])
+    order = order[np.argsort(-suspicion[order], kind="stable")]
+    _, first = np.unique(codes[order], return_index=True)
+    return np.asarray(order[first][codes])
+
+
 def select(findings: Findings, selection: Selection, trusted: Mask | None = None) -> Selected:
     """Choose rows; raises UsageError when none is left.
 

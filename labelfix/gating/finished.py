@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from labelfix.arrayfile import load_arrays
 from labelfix.errors import InputError, UsageError, nearest
 from labelfix.findings import Findings, State
-from labelfix.gating.judged import Judged, Usual, numbers, texts
+from labelfix.gating.judged import SEEN, Judged, Usual, numbers, texts
 from labelfix.gating.policy import Policy
+from labelfix.gating.rates import ALL
 from labelfix.rundir import RunDir
 from labelfix.tmlc.calibrate import Doubt
 from labelfix.tmlc.level import Level
@@ -53,8 +54,11 @@ def as_judged(path: Path, policy: Policy) -> Judged:
     scored = texts(findings.table, "status") == "scored"
     suspicion = numbers(findings.table, "suspicion")[scored & ~trusted].astype(np.float32)
     state = run.state(findings.correctors[0])
-    doubt = doubt_of(suspicion, State.load(state) if state.exists() else None)
-    usual = Usual(suspicion, int((scored & trusted).sum()), doubt)
+    fitted = State.load(state) if state.exists() else None
+    crowd = fitted is not None and Level.of(fitted.settings).crowd
+    usual = Usual(
+        suspicion, int((scored & trusted).sum()), doubt_of(suspicion, fitted), seen=ALL if crowd else SEEN
+    )
     return Judged(findings, str(path), usual, trusted, content, columns=columns)
 
 

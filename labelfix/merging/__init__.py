@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from labelfix.errors import InputError
 from labelfix.exporters.queue import remembered
+from labelfix.exporters.selecting import representatives
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.merging.annotators import annotators
@@ -57,19 +58,26 @@ def merge(
     of_run = _positions(found, now)
     queues = {} if found.run is None else remembered(RunDir(found.run).queues)
     shown = None if of_run is None else _shown(found, now, of_run)
-    gathered = gather(read_answers(paths), now, queues, set_aside, new_classes, shown)
+    stand = representatives(found)
+    rows = np.arange(len(now)) if of_run is None else of_run
+    stands = (
+        np.flatnonzero((rows >= 0) & (stand[rows.clip(0)] == rows)).tolist()
+        if now.annotators is not None
+        else ()
+    )
+    gathered = gather(read_answers(paths), now, queues, set_aside, new_classes, shown, stands)
     given = [now.classes[k] if k >= 0 else None for k in now.labels]
     decisions = decide(gathered.votes, given)
-    asked = _asked(queues, found)
-    places = np.arange(len(now)) if of_run is None else of_run
+    asked = _asked(queues, found, stand)
+    places = rows
     trusted = None if of_run is not None else now.trusted
     answered = np.zeros(len(found), bool)
     answered[[places[one.row] for one in decisions if one.settled and places[one.row] >= 0]] = True
-    standing = stands_for(found, trusted, answered, asked)
+    left = stands_for(found, trusted, answered, asked)
     decisions, votes, again = _news(decisions, gathered.votes, now)
     rewrite(
         now,
-        edits_of(decisions, now, {one.row: standing.get(int(places[one.row])) for one in decisions}),
+        edits_of(decisions, now, {one.row: left.get(int(places[one.row])) for one in decisions}),
         place,
     )
     notes = [*gathered.notes, *again, *_moved(source, place, now)]
@@ -81,12 +89,10 @@ def merge(
     return summarise(str(place), found, trusted, decisions, gathered.open, asked, who, notes)
 
 
-def edits_of(
-    decisions: Sequence[Decision], manifest: Manifest, standing: Mapping[int, float | None]
-) -> Edits:
+def edits_of(decisions: Sequence[Decision], manifest: Manifest, left: Mapping[int, float | None]) -> Edits:
     """Return what decisions change: labels, and the columns that say why.
 
-    `standing` says of a decision's row how many rows that are left it stands for.
+    `left` says of a decision's row how many rows that are left it stands for.
     """
     rows_of = rows_of_id(manifest, [one.row for one in decisions])
     changed = sorted((int(row), one) for one in decisions for row in rows_of[one.row])
@@ -107,7 +113,7 @@ def edits_of(
         word = one.word if one.word not in TRUSTED else CORRECTED if moved else CONFIRMED
         values = (previous, word, "; ".join(one.annotators), one.agreement,
                   "; ".join(one.sources), one.at or now, round_ if one.settled else None,
-                  standing.get(row), one.word in TRUSTED)  # fmt: skip
+                  left.get(one.row), one.word in TRUSTED)  # fmt: skip
         for held, value in zip(columns.values(), values, strict=True):
             held.append(value)
     return Edits(np.array([row for row, _ in changed], np.int64), labels, columns)
@@ -138,14 +144,14 @@ def _news(
     )
 
 
-def _asked(queues: dict[str, pa.Table], findings: Findings) -> list[Asked]:
-    """Return the queues with the run's own positions."""
+def _asked(queues: dict[str, pa.Table], findings: Findings, stand: NDArray[np.intp]) -> list[Asked]:
+    """Return the queues with the run's own positions, of the rows that `stand` [N] for their ids."""
     ids = findings.table.column("id").combine_chunks()
     found = []
     for table in queues.values():
         rows = pc.index_in(table.column("id"), value_set=ids).to_numpy()
         if not np.isnan(rows.astype(float)).any():
-            found.append(Asked(rows.astype(np.int64), table.column("drawn_with").to_numpy()))
+            found.append(Asked(stand[rows.astype(np.int64)], table.column("drawn_with").to_numpy()))
     return found
 
 
@@ -162,7 +168,12 @@ def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | No
             f"name the manifest as it was with --manifest, or scan again"
         )
     ids = findings.table.column("id").combine_chunks()
-    found = pc.index_in(pa.array(manifest.ids, pa.string()), value_set=ids).fill_null(-1)
+    wanted = pa.array(manifest.ids, pa.string())
+    if manifest.annotators is not None and "annotator" in findings.table.column_names:
+        who = findings.table.column("annotator").combine_chunks().fill_null("")
+        named = pa.array(manifest.annotators, pa.string()).fill_null("")
+        ids, wanted = (pc.binary_join_element_wise(*pair, "\x00") for pair in ((ids, who), (wanted, named)))
+    found = pc.index_in(wanted, value_set=ids).fill_null(-1)
     rows: NDArray[np.int64] = found.to_numpy().astype(np.int64)
     if not (rows >= 0).any():
         raise InputError(

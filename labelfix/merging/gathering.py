@@ -26,7 +26,7 @@ class Vote:
     """What one annotator said of one row, checked."""
 
     row: int
-    """Manifest position; the first one where several rows have the id."""
+    """Manifest position; that which stands for its id where several rows have it."""
     says: str | None
     """A class; None for a special word or an open answer."""
     special: str
@@ -81,13 +81,16 @@ def gather(
     set_aside: bool = False,
     new_classes: Sequence[str] = (),
     shown: Sequence[str | None] | None = None,
+    standing: Sequence[int] = (),
 ) -> Gathered:
     """Find the row and the meaning of each answer. `shown` [N] are the labels that annotators saw, if not today's.
+
+    Of several rows with one id, that which is among the `standing` ones stands for all.
 
     Raises InputError for unknown rows and words, unless these answers are `set_aside`. An answer to another image
     than the row has now is always left out, and said so.
     """
-    places = Places(manifest, queues)
+    places = Places(manifest, queues, standing)
     words: dict[str, tuple[str | None, str]] = {
         name: (name, "") for name in (*manifest.classes, *new_classes)
     }
@@ -109,6 +112,8 @@ def gather(
         says: tuple[str | None, str] | None
         if answer.keeps:
             kept = _given(manifest, row) if shown is None else shown[row]
+            if manifest.annotators is not None and answer.says in words:
+                kept = answer.says  # several labels are given to the item: the one that was shown
             says = None if kept is None else (kept, "")
         elif answer.says is None:
             continue
@@ -124,7 +129,15 @@ def gather(
         source = Path(file).name + (f" ({answer.queue})" if answer.queue else "")
         vote = Vote(row, *says, answer.annotator or file, answer.at, source, answer.queue)
         key = (row, vote.annotator)
-        twice += key in votes
+        before = votes.get(key)
+        if manifest.annotators is not None and before is not None and before.at == vote.at:
+            if (before.says, before.special) != (vote.says, vote.special):
+                problems.append(
+                    f"{answer.where} says {vote.says or vote.special!r} of {str(manifest.ids[row])!r}, and another "
+                    f"answer says {before.says or before.special!r}: an item has one right label"
+                )
+            continue
+        twice += before is not None
         if key not in votes or vote.at >= votes[key].at:
             votes[key] = vote
     notes = _refuse_or_note(problems, set_aside)
@@ -164,11 +177,12 @@ def _refuse_or_note(problems: list[str], set_aside: bool) -> list[str]:
 class Places:
     """Where in the manifest the rows are that answers name."""
 
-    def __init__(self, manifest: Manifest, queues: dict[str, pa.Table]) -> None:
+    def __init__(self, manifest: Manifest, queues: dict[str, pa.Table], standing: Sequence[int] = ()) -> None:
         self.manifest = manifest
         self._by_id: dict[str, int] = {}
         for position in range(len(manifest) - 1, -1, -1):
             self._by_id[str(manifest.ids[position])] = position
+        self._by_id |= {str(manifest.ids[position]): position for position in standing}
         self._by_task = {
             f"{name}-{number:07d}": id_
             for name, table in queues.items()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from labelfix.answers import WRONG
@@ -30,8 +31,10 @@ class Merged:
 
     out: str
     """The new manifest."""
+    unit: str
+    """What is counted: "row", or "item" where several rows are answers about one."""
     rows: int
-    """Rows of the manifest."""
+    """How many there are of these."""
     decisions: dict[str, int]
     """confirmed, corrected, none of these, bad image, exclude, disputed, unsure → rows; only those that occur."""
     open: int
@@ -98,7 +101,8 @@ def summarise(
     said = [(one, name) for one, name in zip(settled.values(), suggested, strict=True)]
     return Merged(
         out=out,
-        rows=len(findings),
+        unit="item" if "annotator" in findings.table.column_names else "row",
+        rows=len(pc.unique(findings.table.column("id"))),
         decisions=dict(Counter(one.word for one in decisions)),
         open=open_,
         suggested=(

@@ -24,9 +24,10 @@ FEW = 10
 def sentences(merged: Merged) -> Iterator[str]:
     """Yield them, the result first."""
     decided = sum(merged.decisions.values())
-    yield f"{plural(decided, 'row')} answered of {plural(merged.rows, 'row')}, {plural(merged.open, 'task')} still open"
+    counted = plural(decided, merged.unit), plural(merged.rows, merged.unit)
+    yield f"{counted[0]} answered of {counted[1]}, {plural(merged.open, 'task')} still open"
     yield from (
-        "  " + said.format(plural(merged.decisions[word], "row"))
+        "  " + said.format(plural(merged.decisions[word], merged.unit))
         for word, said in _MEANT.items()
         if word in merged.decisions
     )
@@ -43,10 +44,8 @@ def sentences(merged: Merged) -> Iterator[str]:
     yield _left(merged)
     if decided:
         verdict = "pays" if merged.pays else "does not pay"
-        round_ = (
-            f"the next {plural(merged.next_rows, 'row')} should hold {about(merged.next_errors)} wrong labels"
-        )
-        yield f"Another round {verdict}: {round_}"
+        round_ = f"the next {plural(merged.next_rows, merged.unit)} should hold"
+        yield f"Another round {verdict}: {round_} {about(merged.next_errors)} wrong labels"
     shared = [one for one in merged.annotators if one.shared]
     for one in shared:
         quality = (
@@ -56,13 +55,13 @@ def sentences(merged: Merged) -> Iterator[str]:
         )
         yield (
             f"{visible(one.name, 60)}: {plural(one.answers, 'answer')}, agrees with the decision in "
-            f"{percent(one.agreement or 0.0)} of {plural(one.shared, 'shared row')}{quality}"
+            f"{percent(one.agreement or 0.0)} of {plural(one.shared, f'shared {merged.unit}')}{quality}"
         )
     yield f"Written: {merged.out}"
 
 
 def _left(merged: Merged) -> str:
-    where = f"Errors left in the {plural(merged.unanswered, 'row')} nobody answered"
+    where = f"Errors left in the {plural(merged.unanswered, merged.unit)} nobody answered"
     left = merged.left
     if left is None or left.drawn < FEW:
         few = 0 if left is None else left.drawn

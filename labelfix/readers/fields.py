@@ -81,7 +81,9 @@ def first_repeated(ids: Texts, annotators: Texts | None) -> tuple[int, int] | No
     codes = pa.array(ids).dictionary_encode().indices.to_numpy().astype(np.int64)
     if annotators is not None:
         who = pa.array(annotators).dictionary_encode()
+        nobody = np.asarray(annotators == "", bool)  # of whom nothing is known may be several
         codes = codes * max(1, len(who.dictionary)) + who.indices.to_numpy()
+        codes[nobody] = -1 - np.flatnonzero(nobody)
     order = np.argsort(codes, kind="stable")
     again = np.flatnonzero(codes[order][1:] == codes[order][:-1])
     if not len(again):

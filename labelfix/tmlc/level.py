@@ -71,7 +71,10 @@ class Level:
 
         So it does where heads and neighbours differ on too many rows, unless the heads that saw a row know better: they
         contradict more labels than the views say are wrong. What makes readers differ is counted by the views, too.
+        Where others answered about the same items, their disagreement makes readers differ, and tells the rate.
         """
+        if self.crowd:
+            return False
         joint = joint_rate(*self.views) if len(self.views) == 2 else rate
         return self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not self.is_unswayed
 

@@ -49,6 +49,8 @@ def made(source: Path | str, run: Path, seed: int = 0, **columns: Any) -> Findin
         "duplicate_group": pa.nulls(N, pa.int32()),
         "status": pa.array(np.where(scored, "scored", "unlabelled"), pa.string()),
     })  # fmt: skip
+    if manifest.annotators is not None:
+        table = table.append_column("annotator", pa.array(manifest.annotators, pa.string()))
     meta = {
         "schema": 1,
         "classes": list(manifest.classes),

@@ -227,6 +227,64 @@ def test_a_row_that_is_one_annotators_answer_is_corrected_for_all(tmp_path, make
     assert verdicts.wrong.tolist() == [True, False]
 
 
+@pytest.fixture
+def items(tmp_path, make_run):
+    """Forty items with three answers each, x's, y's and z's; for r0 they are a, b and c."""
+    given = {who: [("abc"[(i + k) % 3]) for i in range(40)] for k, who in enumerate("xyz")}
+    lines = [f"r{i},{who},{given[who][i]}" for i in range(40) for who in "xyz"]
+    (tmp_path / "m.csv").write_text("id,annotator,label\n" + "\n".join(lines) + "\n")
+    return make_run(tmp_path / "m.csv", tmp_path / "run")
+
+
+def decided(path, name="d.csv", **said):
+    """Write what the report's page would: id, the label that was shown or chosen, and the decision."""
+    lines = [f"{id_},{label},{decision}" for id_, pairs in said.items() for label, decision in pairs]
+    (path / name).write_text("id,label,decision\n" + "\n".join(lines) + "\n")
+    return path / name
+
+
+@pytest.mark.parametrize("label", "abc")
+def test_the_answer_that_a_reader_upholds_is_the_items_label(items, tmp_path, label):
+    labelfix.merge(items, decided(tmp_path, r0=[(label, "reject")]), tmp_path / "fixed.csv")
+    assert [row["label"] for row in table(tmp_path / "fixed.csv")[:4]] == [label] * 3 + ["b"]
+
+
+def test_answers_of_one_item_that_contradict_each_other_are_refused(items, tmp_path):
+    both = decided(tmp_path, r0=[("a", "reject"), ("b", "reject")])
+    with pytest.raises(InputError, match="says 'b' of 'r0', and another answer says 'a'"):
+        labelfix.merge(items, both, tmp_path / "fixed.csv")
+    same = decided(tmp_path, r0=[("a", "reject"), ("a", "accept")])
+    assert sum(labelfix.merge(items, same, tmp_path / "fixed.csv").decisions.values()) == 1
+
+
+def test_a_merge_counts_items_by_the_answer_that_was_asked_about(items, tmp_path):
+    labelfix.export(items, "csv", tmp_path / "q.csv", budget=20, audit=12)
+    asked = table(tmp_path / "q.csv")
+    right = [(row["id"], row["label"]) for row in asked]
+    kept = labelfix.merge(items, answers(tmp_path, right), tmp_path / "kept.csv")
+    assert (kept.unit, kept.rows, kept.unanswered) == ("item", 40, 20)
+    assert kept.decisions == {"confirmed": 20}
+    assert kept.precision[0] == kept.audit[0] == 0
+    assert sum(kept.precision) + sum(kept.audit) == 20
+    other = [(row["id"], row["suggested"]) for row in asked]
+    wrong = labelfix.merge(items, answers(tmp_path, other), tmp_path / "wrong.csv")
+    assert wrong.decisions == {"corrected": 20}
+    assert wrong.suggested == (20, 0)
+    assert wrong.left.drawn == 12
+    rows = [row for row in table(tmp_path / "wrong.csv") if row["labelfix.stands_for"]]
+    assert len(rows) == 3 * 12
+    assert sum(float(row["labelfix.stands_for"]) for row in rows) == pytest.approx(3 * 20)
+
+
+def test_rows_of_a_manifest_that_has_moved_are_found_by_id_and_annotator(items, tmp_path):
+    lines = (tmp_path / "m.csv").read_text().splitlines()
+    (tmp_path / "m.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    labelfix.export(items, "csv", tmp_path / "q.csv", min_suspicion=0.0)
+    right = [(row["id"], row["label"]) for row in table(tmp_path / "q.csv")]
+    merged = labelfix.merge(items, answers(tmp_path, right), tmp_path / "kept.csv")
+    assert merged.decisions == {"confirmed": 40}
+
+
 def test_answers_of_an_earlier_round_that_come_again_change_nothing(letters, tmp_path, make_run):
     """Tools export all they have: what was corrected must not look confirmed the second time."""
     given = [("r0", "b"), ("r1", "b"), ("r2", "none of these"), ("r3", "c")]

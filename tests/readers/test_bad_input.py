@@ -223,3 +223,8 @@ def test_tables_of_two_kinds_in_one_directory_ask_for_a_pattern(tmp_path: Path) 
     (tmp_path / "b.jsonl").write_text('{"id": 1, "label": 2}\n')
     with pytest.raises(InputError, match=r"holds csv and jsonl tables; choose one kind by a pattern"):
         labelfix.read(tmp_path, with_images=False)
+
+
+def test_several_answers_about_an_item_may_be_of_nobody_knows_whom(tmp_path):
+    (tmp_path / "m.csv").write_text("id,annotator,label\n1,,a\n1,,b\n1,u,a\n2,,a\n2,u,b\n", encoding="utf-8")
+    assert len(labelfix.read(tmp_path / "m.csv", with_images=False)) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from labelfix.reporting.surroundings import Surrounding
 
 NEIGHBOURS = 5
 """Neighbours shown of a suspect."""
+
+OTHERS = re.compile(r"\d+ of \d+ other annotators say(?= )")
+"""How a reason of the findings begins where others answered about the same item."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,9 @@ def _why(held: dict[str, Any], near: Sequence[Neighbour], history: History | Non
     name, said = held["suggested"], []
     if name is None:
         return legible(held["reason"] or "", 500)
+    others = OTHERS.match(held["reason"] or "")
+    if others:
+        said.append(f"{others[0]} {isolated(name)}")
     agree = sum(neighbour.label == name for neighbour in near)
     if agree:
         said.append(f"{agree} of {len(near)} neighbours say {isolated(name)}")

@@ -132,6 +132,13 @@ def test_annotators_show_their_rate_and_what_they_confuse(made, paged):
     assert [card["annotator"] for card in page.data["cards"]] == ["ann"] * len(page.data["cards"])
 
 
+def test_what_other_annotators_say_comes_first_on_a_card(made, paged):
+    reason = "2 of 3 other annotators say 'dog'; 80% of the neighbours are labelled 'dog'"
+    page = paged(made.findings([made.scored("a0", "cat", "dog", 0.95, reason=reason), *(
+        made.scored(f"b{n}", "cat", "dog", 0.01) for n in range(20))]))  # fmt: skip
+    assert "2 of 3 other annotators say" in page.text
+
+
 def test_copies_with_different_labels_stand_together(made, paged):
     rows = [made.scored(str(n), "cat", "dog", 0.01) for n in range(30)]
     rows += [
