@@ -76,7 +76,7 @@ def _items(manifest: Manifest, view: View) -> tuple[Items | None, tuple[str, ...
     if manifest.annotators is None:
         return None, ()
     content = view.keys if view.backbone is not None else None
-    ids, who = (len(set(column.tolist())) for column in (manifest.ids, manifest.annotators))
+    ids, who = (len({*column.tolist()} - {""}) for column in (manifest.ids, manifest.annotators))
     notes = [f"{len(manifest):,} answers about {ids:,} items by {who:,} annotators"]
     odd = [] if content is None else several_images(manifest, content)
     if odd:

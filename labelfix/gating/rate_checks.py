@@ -92,6 +92,12 @@ def _outcome(found: Estimates, level: Level | str, exceeds: bool) -> Outcome:
     return ("fail" if level == "fail" else "warn") if exceeds else "pass"
 
 
+def _shares(rate: Rate) -> tuple[float, float, float]:
+    """Return value, low and high as shares: the normal ones of the mixture go beyond."""
+    value, low, high = (min(max(share, 0.0), 1.0) for share in (rate.middle, *rate.interval()))
+    return value, low, high
+
+
 def _whole(
     name: str, rate: Rate, what: str, limit: float, p: float, outcome: Outcome, found: Estimates, doubt: str
 ) -> Check:
@@ -147,7 +153,7 @@ def _judge_parts(
     rates = [found.scale.judge(counts[k], float(known[k]), like=found.own)[0] for k in enough]
     above = [rate.above(limit) for rate in rates]
     parts = [
-        Part(str(names[k]), int(rows[k]), rate.middle, *rate.interval(), p, exceeds)
+        Part(str(names[k]), int(rows[k]), *_shares(rate), p, exceeds)
         for k, rate, p, exceeds in zip(enough, rates, above, holm(above, policy.needed), strict=True)
     ]
     return sorted(parts, key=lambda part: (-part.probability, -part.value, part.name)), few

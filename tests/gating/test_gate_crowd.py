@@ -62,6 +62,16 @@ def test_a_batch_as_good_passes_and_a_worse_one_fails(
     assert verdict.rate[1] <= truth <= verdict.rate[2]
 
 
+def test_a_run_of_answers_says_of_its_annotators_what_the_scan_says(run: Path) -> None:
+    verdict = labelfix.gate(run)
+    (check,) = [one for one in verdict.checks if one.name == "annotator_error_rate"]
+    findings = labelfix.Findings.read(run).to_pandas()
+    for part in check.parts:
+        mean = findings.loc[findings["annotator"] == part.name, "suspicion"].mean()
+        assert 0.0 <= part.low <= part.value <= part.high <= 1.0
+        assert part.value == pytest.approx(mean, abs=0.03)
+
+
 def test_answers_that_nobody_shares_are_judged_too(run: Path, tmp_path: Path) -> None:
     truth = answers(tmp_path / "one.parquet", 0.1, 3, each=1, items=900)
     verdict = gate(tmp_path / "one.parquet", run)
