@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from labelfix import plugins, scoring
+from labelfix.consensus import write_items
 from labelfix.correctors.interface import Corrector
 from labelfix.errors import UsageError
 from labelfix.evidence import EvidenceChunk
@@ -170,6 +171,8 @@ def _write(
         "estimated_errors": estimate,
     }
     findings = Findings(table, meta, run.path)
+    if manifest.annotators is not None:
+        write_items(findings, run.items)
     findings.write(run.findings)
     return findings
 

@@ -116,6 +116,11 @@ class RunDir:
         return self.path / "findings.parquet"
 
     @property
+    def items(self) -> Path:
+        """One label for each item, where rows are annotators' answers."""
+        return self.path / "items.parquet"
+
+    @property
     def report(self) -> Path:
         """The page that shows it all."""
         return self.path / "report.html"
@@ -185,7 +190,7 @@ class RunDir:
         return first in {"state", "recorded", "finetune"} or first in {
             one.name for one in (
                 self.run_json, self.manifest, self.findings, self.trajectories, self.heads, self.neighbours,
-                self.kernel, self.unseen
+                self.kernel, self.unseen, self.items
             )
         }  # fmt: skip
 

@@ -371,9 +371,12 @@ def test_answers_of_annotators_are_rows_of_their_own(planted, monkeypatch):
     first = found.to_pandas().sort_values("rank").iloc[0]
     assert first["annotator"] == "ann"
     assert f"2 of 2 other annotators say {first['suggested']!r}" in first["reason"]
-    assert np.isnan(
-        found.to_pandas()["duplicate_group"].astype(float)
-    ).all()  # answers about one item are no copies
+    items = pq.read_table(planted.path / "run" / "items.parquet").to_pandas()
+    assert items["id"].tolist() == [f"r{i}" for i in range(240)]
+    assert items["label"].tolist() == [f"c{k}" for k in planted.truth]
+    assert (items["agree"] == np.where(planted.wrong, 2, 3)).all()
+    copies = found.to_pandas()["duplicate_group"].astype(float)
+    assert np.isnan(copies).all()  # answers about one item are none
     assert Level.of(State.load(planted.path / "run" / "state" / "tmlc.safetensors").settings).crowd
 
 

@@ -52,16 +52,23 @@ def main() -> None:
         given.manifest, None, [given.label], columns, None, None, False, recipe, given.cache, Silent()
     )
     found: dict[str, list[tuple[float, ...]]] = {}
+    right: dict[str, list[float]] = {}
     for seed in range(given.seeds):
         trial = data.labelled(given.label, seed)
         evidence = data.evidence(trial, recipe, Silent())
         truth, _ = data.truth(trial.classes)
         for name, wrong, score, p in methods(net, evidence, data.manifest.ids, truth, seed):
             found.setdefault(name, []).append(measured(wrong, score, p))
+        for name, share in labels_right(net, evidence, data.manifest.ids, truth, seed):
+            right.setdefault(name, []).append(share)
     print("| method | AP | FNR | ECE | Brier | estimated |\n|---|---|---|---|---|---|")
     for name, rows in found.items():
         told = ["" if np.isnan(value) else f"{value:.3f}" for value in np.mean(rows, axis=0)]
         print(f"| {name} | {' | '.join(told)} |", flush=True)
+    print(
+        "One label an item, right: "
+        + ", ".join(f"{name} {np.mean(rows):.3f}" for name, rows in right.items())
+    )
 
 
 def measured(wrong: NDArray[np.bool_], score: Numbers, p: Numbers | None) -> tuple[float, ...]:
@@ -86,7 +93,8 @@ def methods(
     yield "self-confidence", wrong, -p[np.arange(len(rows)), labels].astype(np.float64), None
     differ = np.concatenate([differing(chunk) for chunk in chunks])
     yield "others differ", wrong, differ, differ
-    crowdlab = 1.0 - detailed_quality(ids[rows], evidence, rows, labels, p)
+    told, item, who = crowdlab_of(ids[rows], evidence, rows, labels, p)
+    crowdlab = 1.0 - told["detailed_label_quality"].to_numpy()[item, who]
     yield "CROWDLAB", wrong, crowdlab, crowdlab
     alone = dataclasses.replace(evidence, items=None, _kept=[])
     images = scores(net, Judgement.fit(net, alone), alone)
@@ -106,11 +114,35 @@ def differing(chunk: EvidenceChunk) -> Numbers:
     return np.asarray((count - agree) / np.maximum(count, 1))
 
 
-def detailed_quality(
+def labels_right(
+    net: TMLCNet, evidence: Replay, ids: NDArray[np.object_], truth: NDArray[np.int32], seed: int
+) -> Iterator[tuple[str, float]]:
+    """Yield how often one label an item is right: by most answers, by CROWDLAB, by the mean of tmlc's soft labels."""
+    judgement, chunks = Judgement.fit(net, evidence), list(evidence.chunks())
+    rows, labels = (np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("rows", "labels"))
+    p = np.concatenate([chunk.probabilities for chunk in chunks if chunk.probabilities is not None])
+    told, item, _ = crowdlab_of(ids[rows], evidence, rows, labels, p)
+    true, votes, soft = np.zeros(item.max() + 1, int), *np.zeros((2, item.max() + 1, p.shape[1]))
+    true[item] = truth[rows]
+    np.add.at(votes, (item, labels), 1.0)
+    yield (
+        "most answers",
+        float((true == (votes + np.random.default_rng(seed).random(votes.shape) / 2).argmax(1)).mean()),
+    )
+    yield "CROWDLAB", float((true == told["label_quality"]["consensus_label"].to_numpy()).mean())
+    start = 0
+    for chunk in chunks:
+        _, q = judgement(net, chunk)
+        np.add.at(soft, (item[start : start + len(chunk), None], chunk.candidates), q)
+        start += len(chunk)
+    yield "tmlc", float((true == soft.argmax(axis=1)).mean())
+
+
+def crowdlab_of(
     ids: NDArray[np.object_], evidence: Replay, rows: NDArray[np.int64], labels: NDArray[np.int32],
     p: NDArray[np.float32],
-) -> Numbers:  # fmt: skip
-    """Return cleanlab's quality [n] of each answer."""
+) -> tuple[dict[str, pd.DataFrame], NDArray[np.intp], NDArray[np.intp]]:  # fmt: skip
+    """Return what cleanlab says, and the item and the annotator [n] of each row in it."""
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
     assert evidence.items is not None
@@ -125,7 +157,7 @@ def detailed_quality(
         told = get_label_quality_multiannotator(
             pd.DataFrame(table), of_item / of_item.sum(axis=1, keepdims=True), verbose=False
         )
-    return np.asarray(told["detailed_label_quality"].to_numpy()[item, who], np.float64)
+    return told, item, who
 
 
 def scores(net: TMLCNet, judgement: Judgement, evidence: Replay) -> Numbers:

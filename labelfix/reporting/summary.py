@@ -22,6 +22,7 @@ from labelfix.rundir import RunDir
 FILES = {
     "report.html": "all of this with the images; open it in a browser",
     "findings.parquet": "suspicion, suggestion, soft label, reason of each row",
+    "items.parquet": "one label for each item, from all answers about it",
     "run.json": "recipe, versions, timings, estimated errors",
     "trajectories.parquet": "loss, entropy and margin of every row, epoch by epoch",
     "heads.safetensors": "the probe's checkpoints",
