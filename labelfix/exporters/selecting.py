@@ -97,25 +97,27 @@ def askable(findings: Findings, trusted: Mask | None) -> NDArray[np.intp]:
 
     Where a row is one annotator's answer, the most suspicious row of an image stands for the image.
     """
-    suspicion = findings.column("suspicion").astype(np.float64)
-    free = ~np.isnan(suspicion) if trusted is None else ~np.isnan(suspicion) & ~trusted
-    order = findings.order()
-    order = order[free[order]]
-    order = order[np.argsort(-suspicion[order], kind="stable")]
-    codes = findings.table.column("id").combine_chunks().dictionary_encode().indices.to_numpy()[order]
-    _, first = np.unique(codes, return_index=True)
+    order, codes = _ordered(findings)
+    free = ~np.isnan(findings.column("suspicion").astype(np.float64))
+    order = order[(free if trusted is None else free & ~trusted)[order]]
+    _, first = np.unique(codes[order], return_index=True)
     return order[np.sort(first)]
 
 
 def representatives(findings: Findings) -> NDArray[np.intp]:
     """Return for each row [N] the one that stands for its id: the most suspicious, as `askable` has it."""
-    codes = findings.table.column("id").combine_chunks().dictionary_encode().indices.to_numpy()
-    suspicion = np.nan_to_num(findings.column("suspicion").astype(np.float64), nan=-1.0)
-    judged = findings.order()
-    order = np.concatenate([judged, np.setdiff1d(np.arange(len(findings)), judged)])
-    order = order[np.argsort(-suspicion[order], kind="stable")]
+    order, codes = _ordered(findings)
     _, first = np.unique(codes[order], return_index=True)
     return np.asarray(order[first][codes])
+
+
+def _ordered(findings: Findings) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return all rows [N] by descending suspicion, those that were not judged last, and the number of each row's id."""
+    suspicion = np.nan_to_num(findings.column("suspicion").astype(np.float64), nan=-1.0)
+    ranked = findings.order()
+    order = np.concatenate([ranked, np.setdiff1d(np.arange(len(findings)), ranked)])
+    codes = findings.table.column("id").combine_chunks().dictionary_encode().indices.to_numpy()
+    return order[np.argsort(-suspicion[order], kind="stable")], codes
 
 
 def select(findings: Findings, selection: Selection, trusted: Mask | None = None) -> Selected:

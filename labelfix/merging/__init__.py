@@ -69,15 +69,14 @@ def merge(
     given = [now.classes[k] if k >= 0 else None for k in now.labels]
     decisions = decide(gathered.votes, given)
     asked = _asked(queues, found, stand)
-    places = rows
     trusted = None if of_run is not None else now.trusted
     answered = np.zeros(len(found), bool)
-    answered[[places[one.row] for one in decisions if one.settled and places[one.row] >= 0]] = True
+    answered[[rows[one.row] for one in decisions if one.settled and rows[one.row] >= 0]] = True
     left = stands_for(found, trusted, answered, asked)
     decisions, votes, again = _news(decisions, gathered.votes, now)
     rewrite(
         now,
-        edits_of(decisions, now, {one.row: left.get(int(places[one.row])) for one in decisions}),
+        edits_of(decisions, now, {one.row: left.get(int(rows[one.row])) for one in decisions}),
         place,
     )
     notes = [*gathered.notes, *again, *_moved(source, place, now)]

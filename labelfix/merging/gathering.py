@@ -110,10 +110,9 @@ def gather(
             continue
         asked.add(row)
         says: tuple[str | None, str] | None
-        if answer.keeps:
+        # Several labels may be given to an item of several answers: the one that was shown is right.
+        if answer.keeps and (manifest.annotators is None or answer.says is None):
             kept = _given(manifest, row) if shown is None else shown[row]
-            if manifest.annotators is not None and answer.says in words:
-                kept = answer.says  # several labels are given to the item: the one that was shown
             says = None if kept is None else (kept, "")
         elif answer.says is None:
             continue

@@ -249,6 +249,11 @@ def test_the_answer_that_a_reader_upholds_is_the_items_label(items, tmp_path, la
     assert [row["label"] for row in table(tmp_path / "fixed.csv")[:4]] == [label] * 3 + ["b"]
 
 
+def test_an_upheld_answer_that_is_no_class_is_refused(items, tmp_path):
+    with pytest.raises(InputError, match="says 'cart', which is no class"):
+        labelfix.merge(items, decided(tmp_path, r0=[("cart", "reject")]), tmp_path / "fixed.csv")
+
+
 def test_answers_of_one_item_that_contradict_each_other_are_refused(items, tmp_path):
     both = decided(tmp_path, r0=[("a", "reject"), ("b", "reject")])
     with pytest.raises(InputError, match="says 'b' of 'r0', and another answer says 'a'"):
