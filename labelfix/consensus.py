@@ -12,15 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfix.findings import SOFT, SOFT_LABEL, Findings
+from labelfix.findings import LISTED_FROM, SOFT, SOFT_LABEL, Findings
 from labelfix.rundir import writing
 
 SCHEMA = 1
 """Version of items.parquet."""
 KNOWN = 1e6
 """Weight of an answer that is known to be right, or as good as."""
-LISTED_FROM = 5e-4
-"""Smaller probabilities go to "other"."""
 
 
 def items_of(findings: Findings) -> pa.Table:

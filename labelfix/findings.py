@@ -26,6 +26,8 @@ SCHEMA = 1
 SOFT = 16
 """At most this many classes of a soft label are written; the rest is `soft_label_other`."""
 
+LISTED_FROM = 5e-4
+"""Smaller probabilities of a soft label go to "other"."""
 SOFT_LABEL = pa.list_(pa.struct([("label", pa.string()), ("p", pa.float32())]))
 
 

@@ -29,6 +29,7 @@ from labelfix.gating.verdict import Verdict
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
 from labelfix.readers.interface import Columns
+from labelfix.tmlc.crowd import MOSTLY
 from labelfix.tmlc.level import Level
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _by_reference(
     state = next(iter(reference.states.values()))
     doubt = doubt_of(asked, state)
     crowd = (
-        Level.of(state.settings).crowd and evidence.items is not None and evidence.items.shared(rows) > 0.5
+        Level.of(state.settings).crowd and evidence.items is not None and evidence.items.shared(rows) > MOSTLY
     )
     trusted = np.zeros(len(batch), bool) if batch.trusted is None else batch.trusted
     return Judged(

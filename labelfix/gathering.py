@@ -75,17 +75,16 @@ def _items(manifest: Manifest, view: View) -> tuple[Items | None, tuple[str, ...
     """Return which rows are answers about the same item, if they are answers at all, and what is to be said of them."""
     if manifest.annotators is None:
         return None, ()
-    content = view.keys if view.backbone is not None else None
     ids, who = (len({*column.tolist()} - {""}) for column in (manifest.ids, manifest.annotators))
     notes = [f"{len(manifest):,} answers about {ids:,} items by {who:,} annotators"]
-    odd = [] if content is None else several_images(manifest, content)
+    odd = [] if view.content is None else several_images(manifest, view.content)
     if odd:
         named = ", ".join(map(repr, odd[:3]))
         notes.append(
             f"{len(odd):,} ids name more than one image ({named}): answers about different images are not weighed "
             f"against each other; give every image an id of its own"
         )
-    return Items.of(manifest, content=content), tuple(notes)
+    return Items.of(manifest, content=view.content), tuple(notes)
 
 
 def _relate(

@@ -68,6 +68,11 @@ class View:
     backbone: Identity | None = None
     """The backbone that saw them."""
 
+    @property
+    def content(self) -> NDArray[np.uint8] | None:
+        """Hashes of the images [N, 16]; None where the user brought what is known of them."""
+        return None if self.backbone is None else self.keys
+
 
 def read_manifest(source: str, columns: Columns) -> Manifest:
     """Read a source with the columns that the user chose."""

@@ -101,8 +101,7 @@ def evidence_of(
     K = len(reference.classes)
     fitted_on = next(iter(reference.states.values())).fitted_on
     # What others call an item by a class that the reference does not know says nothing of the classes that it does.
-    content = view.keys if view.backbone is not None else None
-    items = Items.of(batch, np.where(batch.labels < K, batch.labels, np.int32(-1)), content)
+    items = Items.of(batch, np.where(batch.labels < K, batch.labels, np.int32(-1)), view.content)
     if reference.known is None or view.features is None:
         labels = batch.labels[rows]
         seen = rows.astype(np.int64)

@@ -15,7 +15,7 @@ from labelfix.correctors.level import fit_level, with_suspicion
 from labelfix.correctors.replacing import leads
 from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
-from labelfix.findings import SOFT_LABEL, Correction, State
+from labelfix.findings import LISTED_FROM, SOFT_LABEL, Correction, State
 from labelfix.manifest import Manifest
 from labelfix.tmlc.calibrate import error_rate
 from labelfix.tmlc.level import Level
@@ -23,8 +23,6 @@ from labelfix.trajectories import Floats
 
 AMBIGUOUS_BELOW = 0.6
 """No class reaches this probability."""
-LISTED_FROM = 5e-4
-"""Smaller probabilities of a soft label go to "other"."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,8 +135,7 @@ class DataSet:
         named = name_rows(self.manifest, self.view, rows)
         labels = np.full(len(self.manifest), -1, np.int32)
         labels[rows] = trial.given
-        content = self.view.keys if self.view.backbone is not None else None
-        items = Items.of(replace(self.manifest, trusted=None), labels, content)
+        items = Items.of(replace(self.manifest, trusted=None), labels, self.view.content)
         if self.view.features is None:
             return Replay(rows, trial.given, K, named, given=self.view.given, items=items)
         key = rows.tobytes()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.tmlc.calibrate import level_offset
+from labelfix.tmlc.calibrate import level_offset, sigmoid
 
 RATES, LEADS = (0.02, 0.04, 0.2), (0.8, 0.5, 0.1)
 """The suggestion leads by so much at such an estimated error rate, and by a share in between at rates between: where
@@ -36,5 +36,5 @@ def leads(
         return np.asarray(confidence - own > least)
     p = suspicion.astype(np.float64).clip(SURE, 1.0 - SURE)
     odds = np.log(p / (1.0 - p))
-    lowered = 1.0 / (1.0 + np.exp(-(odds + level_offset(odds, max(rate["low"], SURE)))))
+    lowered = sigmoid(odds + level_offset(odds, max(rate["low"], SURE)))
     return np.asarray(confidence / p * lowered - (1.0 - lowered) > WEAK_LEAD)

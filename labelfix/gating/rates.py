@@ -20,7 +20,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.tmlc.calibrate import Doubt
+from labelfix.tmlc.calibrate import Doubt, sigmoid
 
 EDGE, BINS = 15.0, 300
 """Log-odds are binned from −EDGE to EDGE."""
@@ -130,7 +130,7 @@ class Scale:
         """
         grid = log_odds()
         n = max(counts.sum(), 1.0)
-        plain = float((counts * _sigmoid(grid)).sum() / n)
+        plain = float((counts * sigmoid(grid)).sum() / n)
         z = np.linspace(-2.2, 2.2, NODES)
         wanted = doubt.at(plain, z).clip(1e-4, 0.98)
         shift = _shift_to(grid, counts / n, wanted)
@@ -139,7 +139,7 @@ class Scale:
             shift = _told(audited, shift, z)
         else:
             shift = shift.clip(-FARTHEST, FARTHEST)
-        p = _sigmoid(grid[None] + shift[:, None])  # [S, BINS]
+        p = sigmoid(grid[None] + shift[:, None])  # [S, BINS]
         rate = (counts * p).sum(axis=1) / n
         ratio = _ratio(grid, shift, rate)
         slope = (ratio - 1.0) / (1.0 + rate[:, None] * (ratio - 1.0))
@@ -165,7 +165,7 @@ class Scale:
         for s in range(len(self.shift)):
             ratio = _ratio(grid, self.shift[s : s + 1], self.rate[s : s + 1])[0]
             # Twice: where many rows say much, all of the probability lies between two of the first points.
-            points = _sigmoid(np.linspace(-9.0, 9.0, POINTS))
+            points = sigmoid(np.linspace(-9.0, 9.0, POINTS))
             points = _around(points, _told_by(some, ratio, points, like))
             told = _told_by(some, ratio, points, like)
             density = np.exp(told - told.max()) * np.gradient(points)
@@ -216,7 +216,7 @@ def _around(points: Numbers, told: Numbers) -> Numbers:
     likely = np.flatnonzero(told > told.max() - 20.0)
     low, high = max(likely[0] - 1, 0), min(likely[-1] + 1, len(points) - 1)
     ends = np.log(points[[low, high]]) - np.log1p(-points[[low, high]])
-    return _sigmoid(np.linspace(ends[0], ends[1], len(points)))
+    return sigmoid(np.linspace(ends[0], ends[1], len(points)))
 
 
 def _ratio(grid: Numbers, shift: Numbers, rate: Numbers) -> Numbers:
@@ -230,7 +230,7 @@ def _shift_to(grid: Numbers, share: Numbers, wanted: Numbers) -> Numbers:
     low, high = np.full(len(wanted), -2 * EDGE), np.full(len(wanted), 2 * EDGE)
     for _ in range(50):
         middle = (low + high) / 2
-        below = (share * _sigmoid(grid[None] + middle[:, None])).sum(axis=1) < wanted
+        below = (share * sigmoid(grid[None] + middle[:, None])).sum(axis=1) < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.asarray((low + high) / 2)
 
@@ -262,10 +262,6 @@ def _told(audited: Audited, shift: Numbers, z: Numbers) -> Numbers:
     reached = np.cumsum(density) - density / 2
     cuts = np.array([0.5 * (1.0 + erf(v / sqrt(2.0))) for v in z])
     return np.asarray(np.interp(cuts, reached / density.sum(), fine))
-
-
-def _sigmoid(x: Numbers) -> Numbers:
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))
 
 
 def _log_sigmoid(x: Numbers) -> Numbers:

@@ -17,7 +17,7 @@ from labelfix.learn.spacing import evenly
 from labelfix.tmlc import known_wrong, perception
 from labelfix.tmlc.blend import Blend, weight_of_whole
 from labelfix.tmlc.calibrate import confident_share, sigmoid, worth
-from labelfix.tmlc.crowd import Crowd
+from labelfix.tmlc.crowd import MOSTLY, Crowd
 from labelfix.tmlc.feedback import Feedback
 from labelfix.tmlc.known_wrong import KnownWrong
 from labelfix.tmlc.level import Level, contradicted
@@ -32,9 +32,10 @@ SAMPLE = 60_000
 BLENDED = 4_096
 """Rows of these that the blend is fitted on, and that are judged with labels known to be wrong."""
 
-HEARD, SHARED, ANSWERS = 500, 0.5, 1.5
-"""Rows whose items others answered, share of all rows, and other answers a row, from which on disagreement tells the
-level: with one other answer and images that say little it cannot be told, and items asked about twice may be chosen."""
+HEARD, ANSWERS = 500, 1.5
+"""Rows whose items others answered, and other answers a row, from which on disagreement tells the level, if most rows
+are such: with one other answer and images that say little it cannot be told, and items asked about twice may be
+chosen."""
 
 LEAST = -60.0
 """Stands for the logarithm of nothing."""
@@ -141,7 +142,7 @@ def _tells_level(others: CoAnswers | None) -> bool:
     if others is None or not len(others.own):
         return False
     heard = int((others.counts > 0).sum())
-    return heard >= max(HEARD, SHARED * len(others.own)) and others.counts.mean() >= ANSWERS
+    return heard >= max(HEARD, MOSTLY * len(others.own)) and others.counts.mean() >= ANSWERS
 
 
 def _levelled(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.evidence import EvidenceChunk
-from labelfix.tmlc.calibrate import level_offset
+from labelfix.tmlc.calibrate import level_offset, sigmoid
 from labelfix.trajectories import Floats, Ints
 
 
@@ -40,8 +40,7 @@ class Scored:
     def level(self, by: Floats) -> Floats:
         """Return what else to add [1], so that adding something [n] leaves the mean suspicion where it was."""
         before = self.score.astype(np.float64)
-        rate = float((1.0 / (1.0 + np.exp(-before))).mean())
-        return np.array([level_offset(before + by, rate)], np.float32)
+        return np.array([level_offset(before + by, float(sigmoid(before).mean()))], np.float32)
 
     @property
     def suggested(self) -> Ints:
