@@ -74,9 +74,14 @@ class Rounds:
         """The last round; 0 without any."""
         return int(self.number.max(initial=0))
 
+    @property
+    def changed(self) -> NDArray[np.bool_]:
+        """Rows [N] whose label was found wrong."""
+        return self.wrong & (self.number > 0)
+
     def mended(self, left: int) -> float:
         """Return how many errors were found in rows that were chosen, for each of the rows `left`."""
-        return float((self.wrong & (self.stands_for == 0) & (self.number > 0)).sum()) / max(left, 1)
+        return float((self.changed & (self.stands_for == 0)).sum()) / max(left, 1)
 
     def about(self, left: int) -> Audit | None:
         """Return what the last round with a random part says of the rows `left` unanswered.

@@ -42,7 +42,8 @@ def load_arrays(
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})["labelfix"])
-            arrays = {name: file.get_tensor(name) for name in names or file.keys()}
+            held = set(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names or held}
         newer = header["schema"] > SCHEMA
         digest = header.pop("digest", None)
     except (AttributeError, KeyError, OSError, SafetensorError, TypeError, ValueError) as error:
@@ -51,7 +52,7 @@ def load_arrays(
         raise InputError(
             f"{path}: the saved {what} are of a newer labelfix (schema {header['schema']}); upgrade it"
         )
-    if not names and digest is not None and digest != _digest(arrays):
+    if set(arrays) == held and digest is not None and digest != _digest(arrays):
         raise InputError(f"{path}: the saved {what} are damaged: they are not what was written; {remedy}")
     return arrays, header
 

@@ -19,6 +19,8 @@ from labelfix.trajectories import Ints
 
 UNKNOWN = np.iinfo(np.int64).min
 """Key of annotators of whom nothing is known."""
+MENDED = UNKNOWN + 1
+"""Key of whoever gave the labels that answers have changed: not of the annotators of those rows, who were wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ class Items:
     trusted: NDArray[np.bool_] | None
     """[N]"""
     order: NDArray[np.intp]
-    """[L] rows with a label, by item."""
+    """[L] rows with a label, by item; those of one item in an order that neither the manifest nor a name decides."""
     starts: NDArray[np.intp]
     """[N] where in `order` the row's item begins."""
     sizes: NDArray[np.intp]
@@ -108,15 +110,20 @@ class Items:
 
         labels = manifest.labels if labels is None else labels
         named = pc.fill_null(pa.array(manifest.annotators, pa.string()), "").dictionary_encode()
-        keys = np.array([_key(name) for name in named.dictionary.to_pylist()], np.int64)
-        item = pa.array(manifest.ids, pa.string()).dictionary_encode().indices.to_numpy()
+        each = np.array([_key(name) for name in named.dictionary.to_pylist()], np.int64)
+        keys = each[named.indices.to_numpy()]
+        if manifest.rounds is not None:
+            keys[manifest.rounds.changed] = MENDED
+        ids = pa.array(manifest.ids, pa.string()).dictionary_encode()
+        item = ids.indices.to_numpy()
+        mixed = np.array([_key(name) for name in ids.dictionary.to_pylist()], np.int64)[item] ^ keys
         if content is not None:
             item = np.unique(_by_content(item, content), return_inverse=True)[1]
         labelled = np.flatnonzero(labels >= 0)
-        order = labelled[np.argsort(item[labelled], kind="stable")]
+        order = labelled[np.lexsort((mixed[labelled], item[labelled]))]
         sizes = np.bincount(item[labelled], minlength=int(item.max(initial=-1)) + 1)
         starts = np.cumsum(sizes) - sizes
-        return cls(keys[named.indices.to_numpy()], labels, manifest.trusted, order, starts[item], sizes[item])
+        return cls(keys, labels, manifest.trusted, order, starts[item], sizes[item])
 
     def shared(self, rows: NDArray[np.integer]) -> float:
         """Return the share of some rows, by manifest position, whose items others answered, too."""

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelfix import plugins
 from labelfix.errors import LabelfixError, UsageError
 from labelfix.exporters.queue import Queue, remember
-from labelfix.exporters.selecting import Mask, Selection, select
+from labelfix.exporters.selecting import Selection, select, trusted_rows
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.origin import record_of, reopen
@@ -110,7 +109,7 @@ def push(
 
 def queue_of(findings: Findings, selection: Selection, serving: Serving, progress: Progress) -> Queue:
     """Choose the rows, and let the run remember them; raises UsageError when none fits."""
-    selected = select(findings, selection, _trusted(findings))
+    selected = select(findings, selection, trusted_rows(findings))
     table = findings.table.take(pa.array(selected.rows))
     shown = ["id", "image", "label", "suggested", "confidence", "suspicion", "rank", "soft_label"]
     table = table.select(shown).append_column("drawn_with", pa.array(selected.drawn_with, pa.float64()))
@@ -144,14 +143,6 @@ def _origin(findings: Findings, serving: Serving, progress: Progress) -> Manifes
         progress.note(f"images are not looked at: {manifest.source} is not what was scanned any more")
         return None
     return manifest
-
-
-def _trusted(findings: Findings) -> Mask | None:
-    """Return which rows [N] carry a trusted label; None where the scan was told of none."""
-    path = None if findings.run is None else RunDir(findings.run).manifest
-    if path is None or not path.exists() or "trusted" not in pq.read_schema(path).names:
-        return None
-    return pq.read_table(path, columns=["trusted"]).column(0).to_numpy().astype(bool)  # type: ignore[no-any-return]
 
 
 def _export_run(

@@ -128,19 +128,21 @@ def _baseline(path: str | Path | None, update: bool) -> Baseline | None:
     return Baseline(str(path)) if update and not Path(path).exists() else Baseline.read(Path(path))
 
 
-def _read(source: Manifest | str | Path, columns: Columns, classes: int) -> Manifest:
+def _read(source: Manifest | str | Path, setting: Setting, classes: int) -> Manifest:
     if isinstance(source, Manifest):
         return source
     from labelfix.readers import read
 
     roles = ("image", "label", "id", "group", "trusted", "annotator", "split")
+    columns, brings = setting.columns, setting.features is not None or setting.pred_probs is not None
     chosen = {f"{role}_col": getattr(columns, role) for role in roles}
-    return read(source, images=columns.root, with_images=columns.with_images, min_classes=classes, **chosen)
+    looks = columns.with_images and not brings
+    return read(source, images=columns.root, with_images=looks, min_classes=classes, **chosen)
 
 
 def _alone(source: Manifest | str | Path, policy: Policy, setting: Setting, progress: Progress) -> Judged:
     """Cross-validate a batch within itself: a scan of which only the findings are kept."""
-    manifest = _read(source, setting.columns, 1)
+    manifest = _read(source, setting, 1)
     name = manifest.source or "the batch"
     if len(manifest) < policy.min_rows_alone:
         raise InconclusiveError(
@@ -177,7 +179,7 @@ def _by_reference(
 
     with _whole(path, "scan again, or export it again"):
         reference = Reference.load(path)
-    manifest = _read(source, setting.columns, 1)
+    manifest = _read(source, setting, 1)
     columns = _columns(manifest, policy)
     audited = None if setting.audited is None else _audited(setting.audited, reference)
     for role, name in manifest.columns.items():

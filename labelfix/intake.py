@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from labelfix.learn import probe
 from labelfix.learn.backbone import Identity, choose_device
 from labelfix.learn.features import Features, extract
 from labelfix.learn.recipe import Recipe
+from labelfix.learn.spacing import evenly
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress
 from labelfix.readers import read
@@ -31,6 +32,9 @@ from labelfix.readers.interface import Columns
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
+SAMPLED, SMALLEST = 8_192, 1e-3
+"""Rows of given features that are looked at, and the largest value that one of them must have: half precision rounds
+what is much smaller away."""
 LATER = ("faiss", "scipy.linalg", "scipy.sparse.csgraph", "cleanlab.filter")
 """Libraries of the stages after the backbone."""
 
@@ -74,13 +78,13 @@ class View:
         return None if self.backbone is None else self.keys
 
 
-def read_manifest(source: str, columns: Columns) -> Manifest:
-    """Read a source with the columns that the user chose."""
+def read_manifest(source: str, columns: Columns, brings: bool = False) -> Manifest:
+    """Read a source with the columns that the user chose; one who `brings` evidence needs no images."""
     options = {
         f"{name}_col": getattr(columns, name)
         for name in ("image", "label", "id", "group", "trusted", "annotator", "split")
     }
-    return read(source, images=columns.root, with_images=columns.with_images, **options)
+    return read(source, images=columns.root, with_images=columns.with_images and not brings, **options)
 
 
 def check_machine(recipe: Recipe, brings: bool = False) -> None:
@@ -118,11 +122,16 @@ def bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> B
     if pred_probs is not None:
         given = read_array(pred_probs, manifest.source, N, "pred_probs", len(manifest.classes))
         notes = tuple(filter(None, [order_remark(given, manifest.labels, manifest.classes)]))
-        keys = hashes([manifest.ids.reshape(-1, 1)])
+        keys = text_hashes(manifest.ids)
         for s in range(0, N, 8192):
             digest.update(np.ascontiguousarray(given[s : s + 8192]).data)
     if features is not None:
-        own = Features.from_array(read_array(features, manifest.source, N, "features"))
+        values = read_array(features, manifest.source, N, "features")
+        largest = float(np.abs(values[evenly(N, SAMPLED)]).max(initial=0.0))
+        if 0.0 < largest < SMALLEST:
+            small = f"none of their values is farther from 0 than {largest:.1g}"
+            raise InputError(f"{features}: the features do not fit into float16, {small}; scale them up")
+        own = Features.from_array(values)
         keys = hashes(own.take(np.arange(s, min(s + 8192, N))) for s in range(0, N, 8192))
         digest.update(keys.data)
     return Brought(own, given, keys, notes, None if keys is None else digest.hexdigest())
@@ -164,8 +173,10 @@ def select(manifest: Manifest, view: View) -> tuple[NDArray[np.intp], RowFacts]:
             f"{manifest.source or 'the manifest'}: only {len(usable)} of {N} rows can be judged; at least "
             f"{FEWEST_ROWS} readable, labelled rows of two classes with two rows each are needed"
         )
-    # Copies come in the order of their ids, so that neither the manifest's order nor class names matter.
-    by = [hashes([manifest.ids[usable].reshape(-1, 1)]), view.keys[usable]]
+    # Copies come in the order of their ids, and answers about one item in that of their annotators, so that neither the
+    # manifest's order nor class names matter.
+    who = [] if manifest.annotators is None else [text_hashes(manifest.annotators[usable])]
+    by = [*who, text_hashes(manifest.ids[usable]), view.keys[usable]]
     order = usable[np.lexsort((usable, *(half for key in by for half in key.view(">u8").T[::-1])))]
     nothing = np.zeros(N, bool), np.full(N, -1, np.int64)
     return order, RowFacts(status, reason, *nothing)
@@ -205,9 +216,12 @@ def group_numbers(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.int3
     """Return the group of each of these rows [n], -1 where it is on its own; None without groups."""
     if manifest.groups is None:
         return None
-    own = manifest.groups[rows].astype(str)
-    _, number = np.unique(own, return_inverse=True)
-    return np.where(own == "", -1, number).astype(np.int32)
+    import pyarrow as pa
+
+    named = pa.array(manifest.groups[rows], pa.string()).dictionary_encode()
+    number = named.indices.to_numpy()
+    alone = named.dictionary.index("").as_py()
+    return np.where(number == alone, -1, number).astype(np.int32)
 
 
 def fold_rows(
@@ -227,7 +241,7 @@ def group_keys(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
     named = np.zeros((len(rows), 16), np.uint8)
     groups = group_numbers(manifest, rows)
     if groups is not None and manifest.groups is not None:
-        named[groups >= 0] = hashes([manifest.groups[rows][groups >= 0].reshape(-1, 1)])
+        named[groups >= 0] = text_hashes(manifest.groups[rows][groups >= 0])
     return named
 
 
@@ -243,15 +257,23 @@ def _one_fold(manifest: Manifest, groups: NDArray[np.int32] | None) -> str:
     )
 
 
-def hashes(parts: Any) -> NDArray[np.uint8]:
-    """16-byte hashes [n, 16] of the rows of arrays: of their bytes, or of their text."""
-    digests = []
-    for part in parts:
-        texts = part.dtype == object
-        for row in part:
-            data = str(row[0]).encode() if texts else row.tobytes()
-            digests.append(hashlib.blake2b(data, digest_size=16).digest())
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+def hashes(parts: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
+    """16-byte hashes [n, 16] of the rows of arrays, by their bytes."""
+    return _hashed(row.tobytes() for part in parts for row in part)
+
+
+def text_hashes(texts: NDArray[np.object_]) -> NDArray[np.uint8]:
+    """16-byte hashes [n, 16] of texts [n]; each text is looked at once."""
+    import pyarrow as pa
+
+    each = pa.array(texts, pa.string()).fill_null("").dictionary_encode()
+    known, at = _hashed(map(str.encode, each.dictionary.to_pylist())), np.asarray(each.indices, np.intp)
+    return known[at]
+
+
+def _hashed(values: Iterable[bytes]) -> NDArray[np.uint8]:
+    digests = b"".join(hashlib.blake2b(value, digest_size=16).digest() for value in values)
+    return np.frombuffer(digests, np.uint8).reshape(-1, 16)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def evidence_of(
     known = reference.known
     evidence = Unseen(
         seen, batch.labels[seen], K, fitted_on, progress, view.features, known.heads, met.folds[good],
-        met.neighbours.take(good), known.labels, known.reliability, kernel=known.kernel, items=items,
+        met.neighbours.take(good), known.labels, known.reliability, view.given, kernel=known.kernel, items=items,
     )  # fmt: skip
     return evidence, met
 

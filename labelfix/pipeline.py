@@ -76,10 +76,13 @@ def scan(
     recipe, progress, timings = recipe or Recipe(), progress or Silent(), dict[str, float]()
     with timed(timings, "start"):
         methods = _methods(correctors, recipe)
-    check_machine(recipe, brings=features is not None or pred_probs is not None)
+    brings = features is not None or pred_probs is not None
+    check_machine(recipe, brings)
     with timed(timings, "read"):
         manifest = (
-            source if isinstance(source, Manifest) else read_manifest(str(source), columns or Columns())
+            source
+            if isinstance(source, Manifest)
+            else read_manifest(str(source), columns or Columns(), brings)
         )
         brought = bring(manifest, features, pred_probs)
         identity: dict[str, Any] = {

@@ -112,8 +112,7 @@ def score(
 
 def _losses(chunk: EvidenceChunk, classes: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
     """Return the loss [n, E] of one class a row, by block; NaN where it is no candidate."""
-    matches = chunk.candidates == classes[:, None]
-    at, column, known = np.arange(len(chunk)), matches.argmax(axis=1), matches.any(axis=1)
+    at, column, known = _listed(chunk, classes)
     return {
         name: np.where(known[:, None], -block.log_p[at, :, column], np.nan).astype(np.float32)
         for name, block in zip(("in_sample", "out_of_fold"), chunk.blocks, strict=True)
@@ -139,14 +138,22 @@ def _with_level(correction: Correction, state: State, rows: EvidenceChunk) -> Co
 def _support(
     chunk: EvidenceChunk, suggested: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    column = (chunk.candidates == suggested[:, None]).argmax(axis=1)
-    at = np.arange(len(chunk))
-    voted = chunk.votes[at, column] if chunk.votes is not None else np.full(len(chunk), np.nan, np.float32)
+    at, column, known = _listed(chunk, suggested)
+    unknown = np.full(len(chunk), np.nan, np.float32)
+    voted = unknown if chunk.votes is None else np.where(known, chunk.votes[at, column], unknown)
     block = chunk.out_of_fold
     if block is None:
-        return voted, np.full(len(chunk), np.nan, np.float32)
+        return voted, unknown
     beaten = block.log_p[at, :, column] > block.log_p[:, :, 0]
-    return voted, beaten.mean(axis=1).astype(np.float32)
+    return voted, np.where(known, beaten.mean(axis=1).astype(np.float32), unknown)
+
+
+def _listed(
+    chunk: EvidenceChunk, classes: NDArray[np.int32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """Return each row, which of its candidates a class [n] is, and whether it is one."""
+    matches = chunk.candidates == classes[:, None]
+    return np.arange(len(chunk)), matches.argmax(axis=1), matches.any(axis=1)
 
 
 def _agreeing(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -179,11 +186,15 @@ def tabulate(
     rank = np.empty(len(given), np.int32)
     rank[order] = np.arange(1, len(given) + 1)
     known = settings.get("known_wrong")
-    asked = int((~trusted).sum())
-    precise = asked if known is None else known["flag_share"] * asked
+    asked_about = np.flatnonzero(~trusted)
+    precise = len(asked_about) * (1.0 if known is None else known["flag_share"])
     flagged = (rank <= round(min(float(suspicion.sum()), precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
-    fix = flagged & leads(primary.suspicion, confidence, p_given, estimate, level.is_weak(estimate["rate"]))
+    weak = level.is_weak(estimate["rate"])
+    fix = flagged.copy()
+    fix[asked_about] &= leads(
+        primary.suspicion[asked_about], confidence[asked_about], p_given[asked_about], estimate, weak
+    )
     likeliest = np.maximum(np.where(trusted, 1.0, confidence), p_given)
     ambiguous = (likeliest < AMBIGUOUS_BELOW) & ~trusted
 

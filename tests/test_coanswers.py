@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelfix.coanswers import CoAnswers, Items, several_images
+from labelfix.answers import Rounds
+from labelfix.coanswers import MENDED, CoAnswers, Items, several_images
 from labelfix.manifest import Manifest
 
 ANSWERS = [
@@ -30,16 +31,26 @@ def test_others_are_those_with_the_same_id_and_a_label() -> None:
     items = Items.of(manifest(ANSWERS))
     assert items is not None
     beside = items.beside(np.arange(6))
-    assert list(zip(beside.at.tolist(), beside.labels.tolist(), strict=True)) == [
-        (0, 1), (0, 0), (2, 0), (2, 0), (4, 0), (4, 1), (5, 1)
+    assert sorted(zip(beside.at.tolist(), beside.labels.tolist(), strict=True)) == [
+        (0, 0), (0, 1), (2, 0), (2, 0), (4, 0), (4, 1), (5, 1)
     ]  # fmt: skip
     assert beside.counts.tolist() == [2, 0, 2, 0, 2, 1]
-    assert beside.first(1).labels.tolist() == [1, 0, 0, 1]
+    assert beside.first(1).counts.tolist() == [1, 0, 1, 0, 1, 1]
     assert beside.first(0).counts.sum() == 0
     assert beside.own[0] == beside.own[1] != beside.own[2]
     agree, count = beside.of_class(np.array([0, 0, 0, 0, 1, 1], np.int32))
     assert agree.tolist() == [1, 0, 2, 0, 1, 1]
     assert count.tolist() == [2, 0, 2, 0, 2, 1]
+
+
+@given(st.permutations(range(6)))
+def test_others_come_in_the_same_order_however_rows_are_ordered(order: list[int]) -> None:
+    usual, moved = (Items.of(manifest([ANSWERS[row] for row in rows])) for rows in (range(6), order))
+    assert usual is not None
+    assert moved is not None
+    one, two = usual.beside(np.array(order)), moved.beside(np.arange(6))
+    for name in ("own", "at", "labels", "who"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
 def test_rows_without_a_named_annotator_are_one_unknown_ones() -> None:
@@ -50,6 +61,16 @@ def test_rows_without_a_named_annotator_are_one_unknown_ones() -> None:
     assert items is not None
     assert items.keys[1] == items.keys[3]
     assert len(set(items.keys.tolist())) == 4
+
+
+def test_a_label_that_an_answer_changed_is_not_its_annotators() -> None:
+    number, wrong = np.array([1, 0, 1, 0, 0, 0], np.int32), np.array([True, False, False, True, False, False])
+    rounds = Rounds(number, np.zeros(6), wrong, np.full(6, -1, np.int32))
+    plain, answered = Items.of(manifest(ANSWERS)), Items.of(manifest(ANSWERS, rounds=rounds))
+    assert plain is not None
+    assert answered is not None
+    assert (plain.keys != answered.keys).tolist() == [True, False, False, False, False, False]
+    assert answered.keys[0] == MENDED != CoAnswers.nobody(1).own[0]
 
 
 def test_a_manifest_without_annotators_has_no_items() -> None:

@@ -56,6 +56,22 @@ def test_permuting_rows_permutes_the_findings(seed, data, usual, tmp_path_factor
 
 
 @FEW
+@given(seed=st.integers(0, 2**32 - 1))
+def test_permuting_answers_of_annotators_permutes_the_findings(seed, data, tmp_path_factory) -> None:
+    x, table = data
+    rng = np.random.default_rng(1)
+    x = np.repeat(x, 3, axis=0)
+    answers = pd.concat([table.assign(annotator=name) for name in ("ann", "bob", "cy")]).sort_index(
+        kind="stable"
+    )
+    answers["label"] = np.where(rng.random(len(answers)) < 0.2, "c0", answers["label"])
+    usual = scan(tmp_path_factory.mktemp("answers") / "scan", x, answers).table
+    order = np.random.default_rng(seed).permutation(len(answers))
+    moved = scan(tmp_path_factory.mktemp("moved") / "scan", x[order], answers.iloc[order]).table
+    assert moved.equals(usual.take(order))
+
+
+@FEW
 @given(names=st.permutations([f"c{k}" for k in range(CLASSES)]))
 def test_renaming_classes_changes_nothing_but_names(names, data, usual, tmp_path_factory) -> None:
     x, table = data

@@ -148,7 +148,7 @@ class DataSet:
         heads = probe.train(self.view.features, rows, trial.given, folds, K, recipe, named, progress)
         second = kernel.fit(self.view.features, rows, trial.given, folds, heads, progress)
         learnt = folds, self.view.features, heads, found
-        return Replay(rows, trial.given, K, named, *learnt, kernel=second, items=items)
+        return Replay(rows, trial.given, K, named, *learnt, self.view.given, kernel=second, items=items)
 
     def _relate(
         self, rows: NDArray[np.intp], named: str, recipe: Recipe

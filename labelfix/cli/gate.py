@@ -91,10 +91,7 @@ def gate(
     from labelfix.readers.interface import Columns
 
     roles = ("image", "label", "id", "group", "trusted", "annotator", "split")
-    brings = given["features"] is not None or given["pred_probs"] is not None
-    columns = Columns(
-        **{role: given[f"{role}_col"] for role in roles}, root=given["images"], with_images=not brings
-    )
+    columns = Columns(**{role: given[f"{role}_col"] for role in roles}, root=given["images"])
     rest = {name: given[name] for name in ("features", "pred_probs", "audited", "cache", "device", "workers")}
     try:
         verdict = run_gate(

@@ -103,6 +103,5 @@ def _columns(chosen: dict[str, Any]) -> Columns:
     from labelfix.readers.interface import Columns
 
     roles = ("image", "label", "id", "group", "trusted", "annotator", "split")
-    named = {role: chosen.get(f"{role}_col") for role in roles}
-    brings_evidence = "features" in chosen or "pred_probs" in chosen
-    return Columns(**named, root=chosen.get("images"), with_images=not brings_evidence)
+    named: dict[str, Any] = {role: chosen.get(f"{role}_col") for role in roles}
+    return Columns(**named, root=chosen.get("images"))

@@ -34,12 +34,15 @@ def fit_level(corrector: Corrector, state: State, evidence: Evidence) -> State:
     for rows in evidence.chunks():
         np.add.at(total, rows.labels, _own(rows))
     thresholds = np.where(total > 0, total / count, 1.0)
-    scores, wrong = [], []
-    for rows in (chunk.untrusted() for chunk in evidence.chunks()):
+    scores, wrong, known_right = [], [], []
+    for rows in evidence.chunks():
         scores.append(corrector.score(state, rows).score)
         assert rows.probabilities is not None
         wrong.append(confidently_other(rows.probabilities, rows.labels, thresholds))
-    score, other = np.concatenate(scores), np.concatenate(wrong)
+        known_right.append(np.zeros(len(rows), bool) if rows.trusted is None else rows.trusted)
+    score, other, trusted = (np.concatenate(parts) for parts in (scores, wrong, known_right))
+    if not trusted.all():
+        score, other = score[~trusted], other[~trusted]
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, other)
     x = np.unique(np.quantile(score, np.linspace(0, 1, KNOTS)))
     p = fitted.predict(x)

@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from labelfix.errors import InputError
@@ -104,7 +105,7 @@ def _address(queue: Queue, task: Task) -> str:
     path = "" if queue.image_url or task.image is None else queue.path(task)
     if not path or "://" in path or "://" in str(task.image):
         return queue.address(task)
-    return f"{LOCAL}{Path(queue.root).absolute().name}/{task.image}"
+    return LOCAL + quote(f"{Path(queue.root).absolute().name}/{task.image}")
 
 
 def _load(path: Path) -> Any:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from labelfix.errors import UsageError, nearest
 from labelfix.exporters.sampling import draw, probabilities
 from labelfix.findings import Findings
+from labelfix.rundir import RunDir
 
 AUDIT = 0.1
 """Share of a budget that is spent on rows drawn at random."""
@@ -102,6 +104,14 @@ def askable(findings: Findings, trusted: Mask | None) -> NDArray[np.intp]:
     order = order[(free if trusted is None else free & ~trusted)[order]]
     _, first = np.unique(codes[order], return_index=True)
     return order[np.sort(first)]
+
+
+def trusted_rows(findings: Findings) -> Mask | None:
+    """Return which rows [N] carried a trusted label when they were scanned; None where none were, or nobody knows."""
+    path = None if findings.run is None else RunDir(findings.run).manifest
+    if path is None or not path.exists() or "trusted" not in pq.read_schema(path).names:
+        return None
+    return pq.read_table(path, columns=["trusted"]).column(0).to_numpy().astype(bool)  # type: ignore[no-any-return]
 
 
 def representatives(findings: Findings) -> NDArray[np.intp]:

@@ -7,8 +7,9 @@ regressions together cost one pass. How far they are shrunk is chosen by their s
 fold.
 
 Work for n rows of width d, K classes and F folds: n × m × (d + m + K) multiply-adds to fit, of at most `TAUGHT` rows,
-and F × m² × (m / 3 + 3 K) for each penalty tried; n × m × (d + K) to score. Memory: F × m × (m + 8 K) floats. What is
-kept takes m × (d / 2 + F·K) floats: 7 MB for 10 classes, 67 MB for 1,000.
+and m² × (m / 3 + 3 K) for each fold and, of as many folds as hold `ASKED` rows, each penalty tried; n × m × (d + K) to
+score. Memory: F × m × (m + 8 K) floats. What is kept takes m × (d / 2 + F·K) floats: 7 MB for 10 classes, 67 MB for
+1,000.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ TAUGHT = 65_536
 """Rows that are learnt from; of more, as many, evenly spaced."""
 SHRINKAGE = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Ridge penalties to choose from, for each row learnt from: the first whose successor errs more."""
+ASKED = 16_384
+"""Rows, at least, whose error chooses the penalty: the first folds that hold as many, or all."""
 JITTER = 1e-4
 """Added to the kernel of a landmark with itself, which is 1."""
 PIECE = 2_048
@@ -182,18 +185,26 @@ def _least_squares(moments: Sequence[_Moments]) -> tuple[list[Numbers], list[Flo
         for whole, part in zip(total, own, strict=True):
             np.add(whole, part, out=whole)
     shares = [(total.rows - own.rows) / max((total.rows - own.rows).sum(), 1.0) for own in moments]
+
+    def without(fold: int, shrinkage: float) -> Numbers:
+        rest = total.without(moments[fold])
+        rest.gram[np.diag_indices(m)] += shrinkage * max(rest.rows.sum(), 1.0)
+        factor = cho_factor(rest.gram, lower=True, overwrite_a=True, check_finite=False)
+        return np.asarray(cho_solve(factor, rest.centred(shares[fold]), check_finite=False))
+
+    def error(fold: int, weight: Numbers) -> float:
+        own = moments[fold]
+        return float((weight * (own.gram @ weight - 2.0 * own.centred(shares[fold]))).sum())
+
+    so_far = np.cumsum([own.rows.sum() for own in moments])
+    asked = min(int(np.searchsorted(so_far, ASKED)) + 1, len(moments))
     best: list[Numbers] = []
-    least = np.inf
+    least, chosen = np.inf, SHRINKAGE[0]
     for shrinkage in SHRINKAGE:
-        weights, error = [], 0.0
-        for own, share in zip(moments, shares, strict=True):
-            rest = total.without(own)
-            rest.gram[np.diag_indices(len(rest.gram))] += shrinkage * max(rest.rows.sum(), 1.0)
-            factor = cho_factor(rest.gram, lower=True, overwrite_a=True, check_finite=False)
-            weight = cho_solve(factor, rest.centred(share), check_finite=False)
-            error += float((weight * (own.gram @ weight - 2.0 * own.centred(share))).sum())
-            weights.append(weight)
-        if error >= least:
+        weights = [without(fold, shrinkage) for fold in range(asked)]
+        errors = sum(map(error, range(asked), weights))
+        if errors >= least:
             break
-        best, least = weights, error
+        best, least, chosen = weights, errors, shrinkage
+    best += [without(fold, chosen) for fold in range(asked, len(moments))]
     return best, [share.astype(np.float32) for share in shares]

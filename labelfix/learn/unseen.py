@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class Unseen:
     reliability: Floats | None = None
     """[F, m] how far the head that judges a fold believes each of them."""
     given: NDArray[np.floating] | None = None
-    """[N, K] the user's own probabilities, by manifest position."""
+    """[N, K] the user's own probabilities, by manifest position; they take the place of the heads'."""
     base: LinearBase | None = None
     """Nothing is trained on unseen rows."""
     told: Told = NOTHING
@@ -103,10 +103,9 @@ class Unseen:
         """Yield all rows, fold by fold."""
         size = max(1, min(CHUNK_ROWS, CHUNK_FLOATS // (self.epochs * self.classes)))
         if self.heads is None or self.folds is None or self.features is None:
-            assert self.given is not None
             for start in range(0, len(self), size):
                 at = np.arange(start, min(start + size, len(self)))
-                p = self.given[self.rows[at]].astype(np.float32)
+                p = self._given_at(at)
                 yield self._chunk(at, np.log(np.maximum(p, np.exp(FLOOR)))[:, None, :], p, 0)
             return
         for fold in np.unique(self.folds):
@@ -116,10 +115,15 @@ class Unseen:
                 at = members[start : start + size]
                 x = self.features.single(self.rows[at])
                 log_p = log_softmax((x @ weight + bias).reshape(len(at), -1, self.classes))
-                chunk = self._chunk(at, log_p, np.exp(log_p[:, -1]), int(fold))
+                p = np.exp(log_p[:, -1]) if self.given is None else self._given_at(at)
+                chunk = self._chunk(at, log_p, p, int(fold))
                 if self.kernel is not None:
                     chunk = replace(chunk, kernel=self.kernel.scores(x, int(fold), chunk.candidates))
                 yield chunk
+
+    def _given_at(self, at: NDArray[np.intp]) -> Floats:
+        assert self.given is not None
+        return self.given[self.rows[at]].astype(np.float32)
 
     def _chunk(self, at: NDArray[np.intp], log_p: Floats, p: Floats, fold: int) -> EvidenceChunk:
         labels, named = self.labels[at], None
@@ -173,12 +177,13 @@ def as_if_unseen(evidence: Replay, reliability: Floats | None, count: int) -> tu
     picked = evenly(len(evidence), count)
     rows, labels = evidence.rows[picked].astype(np.int64), evidence.labels[picked]
     named = rows, labels, evidence.classes, evidence.fitted_on, evidence.progress
+    brought: dict[str, Any] = {"given": evidence.given, "items": evidence.items}
     if evidence.heads is None or evidence.folds is None or evidence.neighbours is None:
-        return Unseen(*named, given=evidence.given, items=evidence.items), picked
+        return Unseen(*named, **brought), picked
     near = evidence.neighbours.take(picked)
     seen = Unseen(
         *named, evidence.features, evidence.heads, evidence.folds[picked], near, evidence.labels, reliability,
-        kernel=evidence.kernel, items=evidence.items,
+        kernel=evidence.kernel, **brought,
     )  # fmt: skip
     return seen, picked
 

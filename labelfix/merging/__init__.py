@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from labelfix.errors import InputError
 from labelfix.exporters.queue import remembered
-from labelfix.exporters.selecting import representatives
+from labelfix.exporters.selecting import representatives, trusted_rows
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.merging.annotators import annotators
@@ -69,7 +69,7 @@ def merge(
     given = [now.classes[k] if k >= 0 else None for k in now.labels]
     decisions = decide(gathered.votes, given)
     asked = _asked(queues, found, stand)
-    trusted = None if of_run is not None else now.trusted
+    trusted = now.trusted if of_run is None else _trusted(found, now, of_run)
     answered = np.zeros(len(found), bool)
     answered[[rows[one.row] for one in decisions if one.settled and rows[one.row] >= 0]] = True
     left = stands_for(found, trusted, answered, asked)
@@ -179,6 +179,15 @@ def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | No
             f"{manifest.source}: holds none of the rows that were scanned; name another with --manifest"
         )
     return rows
+
+
+def _trusted(findings: Findings, manifest: Manifest, of_run: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows of the run [N] carry a trusted label: since the scan, or since an earlier merge."""
+    then = trusted_rows(findings)
+    trusted = np.zeros(len(findings), bool) if then is None else then.copy()
+    if manifest.trusted is not None:
+        trusted[of_run[manifest.trusted & (of_run >= 0)]] = True
+    return trusted
 
 
 def _shown(findings: Findings, manifest: Manifest, of_run: NDArray[np.int64]) -> list[str | None]:

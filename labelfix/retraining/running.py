@@ -130,15 +130,21 @@ def _as_scanned(manifest: Manifest, record: dict[str, Any], run: Path) -> Brough
     if manifest.digest != record["manifest"]:
         where = manifest.source or "the manifest"
         raise InputError(f"{where}: is not what {run} was scanned from, or was changed since; scan again")
-    features, there = record["features"], seen_from(record, "features")
-    if features is not None and (is_url(there) or Path(there).is_file()):  # else it names a column
-        features = there
-    brought = bring(manifest, features, record["pred_probs"])
+    features, pred_probs = (_from_here(record, name) for name in ("features", "pred_probs"))
+    brought = bring(manifest, features, pred_probs)
     if brought.digest != record["brought"]:
-        raise InputError(f"{features}: the features were changed since the scan; scan again")
+        files = " or ".join(filter(None, (features, pred_probs)))
+        raise InputError(f"{files}: was changed since the scan; scan again")
     if brought.keys is not None and brought.features is None:
         raise UsageError(f"{run}: was scanned by probabilities alone, so that there is nothing to train on")
     return brought
+
+
+def _from_here(record: dict[str, Any], name: str) -> str | None:
+    """Return the file or the column that a run was given, a file as it is found from here."""
+    there = seen_from(record, name)
+    is_file = bool(there) and (is_url(there) or Path(there).is_file())
+    return there if is_file else record[name]
 
 
 def _held_out(

@@ -1,16 +1,19 @@
 """The bank: source tasks as lessons, what perception makes of at most `ROWS` rows of each (about 1 MB).
 
-Building it is resumable, and its task t depends on the seed and t only. Fits reuse it.
+Building it is resumable, and its task t depends on the sources, the seed and t only: a bank of others is refused. Fits
+reuse it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +32,7 @@ from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, draw_task
 from labelfix.tmlc.spreading import spread
 
 VERSION = 2
-"""Of lessons: how source tasks are drawn, how heads learn them and what perception makes of that."""
+"""Of banks: how source tasks are drawn, how heads learn them and what perception makes of that."""
 ROWS = 256
 REGIMES = {"probe": 0.83, "probabilities": 0.1, "memorised": 0.07}
 """How tasks are learnt and how often: as in a scan, as where the user brings probabilities, and by heart."""
@@ -156,12 +159,42 @@ def build_bank(
     clean: Sequence[CleanSet], bank: Path, seed: int, tasks: int, progress: Progress, processes: int = 2,
     finetuned: int = 0,
 ) -> None:  # fmt: skip
-    """Write so many lessons, and so many of fine-tuned networks, into `bank`; those already there are kept."""
+    """Write so many lessons, and so many of fine-tuned networks, into `bank`; those already there are kept.
+
+    Raises InputError for a bank of other sources, of another seed or version.
+    """
     bank.mkdir(parents=True, exist_ok=True)
+    _begin(bank, {"version": VERSION, "seed": seed, "sources": [[one.name, _digest(one)] for one in clean]})
     missing = [t for t in numbers(tasks, finetuned) if not _lesson_path(bank, t).exists()]
     work = partial(_build_one, list(clean), bank, seed)
     for _ in spread(work, missing, "bank", progress, processes):
         pass
+
+
+def _begin(bank: Path, made_of: dict[str, Any]) -> None:
+    """Write what the bank is made of, or see that it is the same."""
+    path = bank / "bank.json"
+    if not path.exists():
+        if any(bank.glob("lesson-*.npz")):
+            raise InputError(f"{bank}: was made by another labelfix; delete it, or choose another --bank")
+        with writing(path) as temporary:
+            temporary.write_text(json.dumps(made_of, indent=1))
+        return
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name, value in made_of.items() if held[name] != value]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); delete the bank, or choose another --bank"
+        ) from error
+    if other:
+        raise InputError(f"{bank}: was made with another {other[0]}; delete it, or choose another --bank")
+
+
+def _digest(clean: CleanSet) -> str:
+    digest = hashlib.blake2b(np.ascontiguousarray(clean.x).data, digest_size=8)
+    digest.update(np.ascontiguousarray(clean.y).data)
+    return digest.hexdigest()
 
 
 def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> None:
@@ -173,7 +206,7 @@ def _build_one(clean: list[CleanSet], bank: Path, seed: int, number: int) -> Non
         regime = str(rng.choice(list(REGIMES), p=list(REGIMES.values())))
     lesson = lesson_of(task, random_recipe(rng, *task.x.shape), rng, regime)
     with writing(_lesson_path(bank, number)) as temporary, temporary.open("wb") as file:
-        np.savez(file, version=VERSION, **vars(lesson))
+        np.savez(file, **vars(lesson))
 
 
 def numbers(tasks: int, finetuned: int = 0) -> list[int]:
@@ -182,13 +215,11 @@ def numbers(tasks: int, finetuned: int = 0) -> list[int]:
 
 
 def load_bank(bank: Path, tasks: int, finetuned: int = 0) -> list[Lesson]:
-    """Read lessons back; raises InputError for lessons of another version."""
+    """Read lessons back."""
     lessons = []
     for number in numbers(tasks, finetuned):
         with np.load(_lesson_path(bank, number)) as file:
             held = {name: file[name] for name in file.files}
-        if int(held.pop("version", 0)) != VERSION:
-            raise InputError(f"{bank}: was made by another labelfix; delete it, or choose another --bank")
         scalars = {name: str(held[name]) for name in ("source", "family", "regime")}
         lessons.append(Lesson(**(held | scalars | {"others": bool(held["others"])})))
     return lessons

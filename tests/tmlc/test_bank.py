@@ -12,7 +12,7 @@ from labelfix.learn.noise import FAMILIES
 from labelfix.learn.recipe import Recipe
 from labelfix.metatraining import digits
 from labelfix.progress import Silent
-from labelfix.tmlc.bank import build_bank, lesson_of, load_bank
+from labelfix.tmlc.bank import VERSION, build_bank, lesson_of, load_bank
 from labelfix.tmlc.perception import STATIC
 from labelfix.tmlc.sources import CleanSet, Task, draw_pictured, with_copies, with_strangers
 
@@ -88,11 +88,26 @@ def test_tasks_of_whole_networks_come_beside_the_others_and_change_none(tmp_path
     assert load_bank(tmp_path, 1)[0].regime != "finetune"
 
 
-@pytest.mark.parametrize("version", [{}, {"version": 1}])
-def test_a_bank_of_another_version_is_refused(tmp_path: Path, version: dict[str, int]) -> None:
-    np.savez(tmp_path / "lesson-00000.npz", source="digits", family="pair", others=False, **version)
+def test_a_bank_of_other_sources_or_of_another_seed_or_version_is_refused(tmp_path: Path) -> None:
+    def build(sets: list[CleanSet], seed: int) -> None:
+        build_bank(sets, tmp_path, seed=seed, tasks=1, progress=Silent(), processes=1)
+
+    build([few_digits(60)], 1)
+    lesson = (tmp_path / "lesson-00000.npz").read_bytes()
+    build([few_digits(60)], 1)
+    for sets, seed, what in (([few_digits(60)], 2, "seed"), ([few_digits(61)], 1, "sources")):
+        with pytest.raises(InputError, match=f"was made with another {what}; delete it, or choose another"):
+            build(sets, seed)
+    (made_of := tmp_path / "bank.json").write_text(made_of.read_text().replace(f": {VERSION},", ": 0,"))
+    with pytest.raises(InputError, match="another version"):
+        build([few_digits(60)], 1)
+    made_of.write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        build([few_digits(60)], 1)
+    made_of.unlink()
     with pytest.raises(InputError, match="made by another labelfix; delete it"):
-        load_bank(tmp_path, 1)
+        build([few_digits(60)], 1)
+    assert (tmp_path / "lesson-00000.npz").read_bytes() == lesson
 
 
 def test_images_of_none_of_the_classes_and_copies_keep_labels_in_range() -> None:
