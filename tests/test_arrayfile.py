@@ -37,6 +37,17 @@ def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path, damage: str) -> N
         load_arrays(path, "things", ("a", "b") if damage == "lacks" else ())
 
 
+@pytest.mark.parametrize("names", [(), ("a", "b")])
+def test_a_file_in_which_one_byte_is_another_is_damaged(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "x"
+    save_arrays(path, {"a": np.ones(3), "b": np.zeros(2)}, {})
+    held = bytearray(path.read_bytes())
+    held[-3] ^= 1
+    path.write_bytes(held)
+    with pytest.raises(InputError, match="the saved things are damaged: they are not what was written"):
+        load_arrays(path, "things", names)
+
+
 def test_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrayfile, "SCHEMA", 2)
     save_arrays(tmp_path / "x", {"a": np.ones(3)}, {})

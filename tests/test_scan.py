@@ -19,7 +19,7 @@ from sklearn.model_selection import cross_val_predict
 
 import labelfix
 from labelfix.correctors.dynamics import AverageMargin
-from labelfix.errors import UsageError
+from labelfix.errors import InputError, UsageError
 from labelfix.findings import Findings, State
 from labelfix.learn.recipe import Recipe
 from labelfix.plugins import names
@@ -244,6 +244,22 @@ def test_every_corrector_ranks_planted_errors_first_and_gives_probabilities(
     assert soft[np.arange(240), planted.given] == pytest.approx(1 - suspicion, abs=1e-3)
     truth = np.array([f"c{k}" for k in planted.truth])
     assert (found.column("suggested")[planted.wrong] == truth[planted.wrong]).all()
+
+
+@pytest.mark.parametrize("evidence", ["features", "both"])
+def test_a_table_without_images_is_read_where_evidence_is_given(evidence, planted, monkeypatch):
+    monkeypatch.chdir(planted.path)
+    named = labelfix.scan("m.csv", out="named", **EVIDENCE[evidence])
+    assert named.table.equals(scan(planted.path, "run", **EVIDENCE[evidence]).table)
+
+
+def test_features_too_small_for_half_precision_are_refused(planted, monkeypatch):
+    monkeypatch.chdir(planted.path)
+    np.save("small.npy", planted.features * np.float32(1e-5))
+    with pytest.raises(
+        InputError, match=r"small\.npy: the features do not fit into float16, .*; scale them up"
+    ):
+        scan(planted.path, "run", features="small.npy")
 
 
 def test_every_corrector_of_ours_is_tested_here():

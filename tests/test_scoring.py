@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from labelfix.evidence import EvidenceChunk
 from labelfix.findings import Correction
 from labelfix.manifest import Manifest
-from labelfix.scoring import RowFacts, Scored, tabulate
+from labelfix.scoring import RowFacts, Scored, score, tabulate
 
 N = 200
 
@@ -79,3 +83,20 @@ def test_a_trusted_label_is_neither_suspected_nor_fixed() -> None:
     assert not found["auto_fix"][0].as_py()
     assert found["rank"][0].as_py() == N
     assert found["auto_fix"][1].as_py()
+
+
+def test_the_votes_for_a_suggestion_that_is_no_candidate_are_not_known() -> None:
+    candidates, votes = np.array([[0, 1], [0, 1]], np.int32), np.array([[0.9, 0.1]] * 2, np.float32)
+    two = np.zeros(2, np.int64), np.zeros(2, np.int32), 40, candidates
+    chunk = EvidenceChunk(*two, None, None, None, votes, None)
+
+    class Foreign:
+        def score(self, *_: object) -> Correction:
+            p = np.array([[0.8, 0.2]] * 2, np.float32)
+            classes = np.array([[39, 0], [1, 0]], np.int32)
+            return Correction("foreign", p[:, 0], classes, p, p[:, 0])
+
+    evidence: Any = SimpleNamespace(chunks=lambda: iter([chunk]))
+    foreign: Any = Foreign()
+    found = score(evidence, {"foreign": foreign}, {"foreign": foreign}, lambda _: None)
+    np.testing.assert_array_equal(found.votes, np.array([np.nan, 0.1], np.float32))

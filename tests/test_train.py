@@ -164,6 +164,18 @@ def test_every_held_out_row_is_accounted_for(train, data, tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_evidence_of_the_users_own_is_found_from_another_directory(plant, tmp_path, monkeypatch):
+    planted = plant(rows=90, wrong=20)
+    p = 0.1 + np.eye(planted.given.max() + 1)[planted.given]
+    np.save(planted.path / "p.npy", p / p.sum(axis=1, keepdims=True))
+    monkeypatch.chdir(planted.path)
+    assert run(["scan", "m.csv", "--features", "x.npy", "--pred-probs", "p.npy", "-o", "run", "-q"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run(["train", str(planted.path / "run"), "-q"]) == 0
+    assert (planted.path / "run" / "trained" / "soft.safetensors").exists()
+
+
 def test_features_of_the_users_own_make_a_head_on_features(plant, tmp_path, capsys):
     planted = plant(rows=90, wrong=20)
     out = str(tmp_path / "run")

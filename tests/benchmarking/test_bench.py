@@ -93,6 +93,13 @@ def test_probabilities_of_ones_own_are_judged_without_features(joined):
     assert (rows.held_out == 0).all()
     assert rows.average_precision["cleanlab"] > 0.5
     assert rows.downstream_given.isna().all()
+    both = [*words, "--pred-probs", str(joined.path / "p.npy"), "--features", joined.features]
+    assert run([*both, "--no-ceiling", "--no-downstream", "-o", str(joined.path / "both")]) == 0
+    beside = table(joined.path / "both").set_index("method")
+    assert (
+        beside.average_precision["cleanlab"] == rows.average_precision["cleanlab"]
+    )  # of the same probabilities
+    assert beside.average_precision["aum"] != rows.average_precision["aum"]
 
 
 def test_answers_about_the_same_items_are_weighed_against_each_other(joined):

@@ -8,7 +8,9 @@ import shutil
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -207,6 +209,19 @@ def test_prodigy_lines_have_the_documented_fields(tmp_path):
         assert all(set(option) == {"id", "text"} for option in row["options"])
         assert set(row["accept"]) <= {option["id"] for option in row["options"]}
         assert row["image"].startswith("data:image/png;base64,")
+
+
+def test_label_studio_is_told_of_local_images_in_a_url_that_names_them(tmp_path):
+    class Named(Squares):
+        def name(self, index: int) -> str:
+            return f"r&d/50% #{index}+1.png"
+
+    queue = make_queue(["a", "b", "c"], ["cat", "dog"], [0.9, 0.5, 0.1], Named(3))
+    queue = replace(queue, root=str(tmp_path / "my photos"))
+    plugins.load("exporters", "label-studio")().export(queue, tmp_path / "q.json")
+    for at, task in enumerate(json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))):
+        (asked,) = parse_qs(urlsplit(task["data"]["image"]).query)["d"]
+        assert asked == f"my photos/r&d/50% #{at}+1.png"
 
 
 def test_the_label_studio_config_offers_what_answers_may_say(tmp_path):

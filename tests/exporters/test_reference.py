@@ -9,6 +9,7 @@ import labelfix
 from labelfix.cli import run as command
 from labelfix.errors import InputError, UsageError
 from labelfix.exporters.reference import ReferenceExporter
+from labelfix.gatekeeping import Setting
 from labelfix.reference import Reference
 
 
@@ -71,6 +72,19 @@ def test_what_cannot_be_exported_says_why(scanned, tmp_path, capsys):
     assert "did you mean 'reference'" in capsys.readouterr().err
 
 
+def test_given_probabilities_count_at_the_gate_beside_features(plant, tmp_path):
+    planted = plant(rows=300, wrong=15, width=24, classes=3)
+    p = np.full((300, 3), 0.05) + 0.85 * np.eye(3)[planted.truth]
+    np.save(tmp_path / "p.npy", (p / p.sum(axis=1, keepdims=True)).astype(np.float32))
+    brought = {"features": str(planted.path / "x.npy"), "pred_probs": str(tmp_path / "p.npy")}
+    labelfix.scan(planted.path / "m.csv", correctors=["cleanlab"], out=tmp_path / "run", **brought)
+    rest = {"setting": Setting(**brought), "findings": tmp_path / "found.parquet"}
+    labelfix.gate(planted.path / "m.csv", tmp_path / "run", **rest)
+    one, two = (labelfix.Findings.read(tmp_path / name) for name in ("run", "found.parquet"))
+    np.testing.assert_allclose(one.column("cleanlab.score"), two.column("cleanlab.score"), atol=1e-6)
+    assert (one.column("cleanlab.is_issue") == two.column("cleanlab.is_issue")).all()
+
+
 def test_probabilities_alone_make_a_reference_too(plant, tmp_path):
     planted = plant(rows=300, wrong=15, classes=3)
     p = np.full((300, 3), 0.05) + 0.85 * np.eye(3)[planted.truth]
@@ -80,9 +94,6 @@ def test_probabilities_alone_make_a_reference_too(plant, tmp_path):
     ReferenceExporter().export(tmp_path / "run", tmp_path / "r")
     held = Reference.load(tmp_path / "r")
     assert held.known is None
-    from labelfix.gatekeeping import Setting
-    from labelfix.readers.interface import Columns
-
-    setting = Setting(Columns(with_images=False), pred_probs=str(tmp_path / "p.npy"))
+    setting = Setting(pred_probs=str(tmp_path / "p.npy"))
     verdict = labelfix.gate(planted.path / "m.csv", tmp_path / "r", setting=setting)
     assert {one.row for one in verdict.findings} >= set(np.flatnonzero(planted.wrong))

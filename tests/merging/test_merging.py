@@ -281,6 +281,16 @@ def test_a_merge_counts_items_by_the_answer_that_was_asked_about(items, tmp_path
     assert sum(float(row["labelfix.stands_for"]) for row in rows) == pytest.approx(3 * 20)
 
 
+def test_rows_that_are_trusted_are_not_left_to_ask_about_however_often_is_merged(tmp_path, make_run):
+    lines = [f"r{i},{'ab'[i % 2]},{i < 20}" for i in range(60)]
+    (tmp_path / "m.csv").write_text("id,label,trusted\n" + "\n".join(lines) + "\n")
+    found = make_run(tmp_path / "m.csv", tmp_path / "run", trusted_col="trusted")
+    first = labelfix.merge(found, answers(tmp_path, [("r30", "b")]), tmp_path / "one.csv")
+    again = answers(tmp_path, [("r31", "a")])
+    second = labelfix.merge(found, again, tmp_path / "two.csv", manifest=tmp_path / "one.csv")
+    assert (first.unanswered, second.unanswered) == (39, 38)
+
+
 def test_rows_of_a_manifest_that_has_moved_are_found_by_id_and_annotator(items, tmp_path):
     lines = (tmp_path / "m.csv").read_text().splitlines()
     (tmp_path / "m.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
