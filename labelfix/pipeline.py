@@ -252,9 +252,38 @@ def _weakness(
     level = Level.of(settings)
     if not level.is_weak(rate):
         return ()
+    tune = "" if recipe.mode == "finetune" else "--mode finetune, "
+    remedy = f"try {tune}a larger --image-size or another --backbone"
+    if level.is_hopeless(rate):
+        note = (
+            f"most labels would be wrong, but it is likelier that the model knows next to nothing of these classes, or "
+            f"that given probabilities have their columns in another order; the error rate is not to be believed, and "
+            f"no label is to be replaced unseen; {remedy}, or bring features that tell the classes apart"
+        )
+    else:
+        note = (
+            f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
+            f"{level.readers_differ:.0%} of the rows; the error rate may well be overestimated, and few labels are "
+            f"to be replaced unseen; {remedy}"
+        )
+    progress.note(note)
+    return (note,)
+
+
+def _weakness(
+    settings: Mapping[str, Any], rate: float, recipe: Recipe, progress: Progress
+) -> tuple[str, ...]:
+    """Say so where the model reads the images poorly."""
+    level = Level.of(settings)
+    if not level.is_weak(rate):
+        return ()
     remedy = "" if recipe.mode == "finetune" else "--mode finetune, "
     note = (
-        f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
+        "most labels would be wrong, but it is likelier that the model knows next to nothing of these classes, or that "
+        "given probabilities have their columns in another order; the error rate is not to be believed, and no label is "
+        f"to be replaced unseen; try {remedy}a larger --image-size or another --backbone, or features of your own"
+        if level.is_hopeless(rate)
+        else f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
         f"{level.readers_differ:.0%} of the rows; the error rate may well be overestimated, and few labels are "
         f"to be replaced unseen; try {remedy}a larger --image-size or another --backbone"
     )

@@ -190,8 +190,8 @@ def tabulate(
     precise = len(asked_about) * (1.0 if known is None else known["flag_share"])
     flagged = (rank <= round(min(float(suspicion.sum()), precise))) & ~trusted
     p_given = np.where(trusted, 1.0, primary.p_of(given))
-    weak = level.is_weak(estimate["rate"])
-    fix = flagged.copy()
+    weak, hopeless = level.is_weak(estimate["rate"]), level.is_hopeless(estimate["rate"])
+    fix = flagged & (not hopeless)
     fix[asked_about] &= leads(
         primary.suspicion[asked_about], confidence[asked_about], p_given[asked_about], estimate, weak
     )

@@ -59,6 +59,12 @@ def test_where_few_labels_are_wrong_only_clear_cases_are_fixed_unseen(
     assert fixed(wrong)[:3].tolist() == expected
 
 
+def test_where_most_labels_would_be_wrong_none_is_replaced_unseen() -> None:
+    wrong = np.concatenate([np.full(N // 2 + 20, 0.99), np.full(N // 2 - 20, 0.02)])
+    assert not fixed(wrong).any()
+    assert fixed(wrong[40:]).sum() == N // 2 - 20
+
+
 def test_a_label_that_is_likelier_right_is_never_replaced() -> None:
     assert not fixed(np.full(N, 0.49)).any()
 

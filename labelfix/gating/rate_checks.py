@@ -45,7 +45,9 @@ def estimate(judged: Judged, policy: Policy, sure: NDArray[np.bool_]) -> Estimat
     scale = Scale.fit(reference, usual.sure, usual.doubt, usual.audited, usual.seen)
     open_, known = judged.scored & ~sure, judged.scored & sure
     rows = judged.suspicion[open_]
-    own, above = scale.judge(binned(rows, np.zeros(len(rows), np.intp), 1)[0], float(known.sum()))
+    batch = binned(rows, np.zeros(len(rows), np.intp), 1)[0]
+    scale = scale.hearing(batch)
+    own, above = scale.judge(batch, float(known.sum()))
     return Estimates(scale, own, above, open_, known, _obstacle(judged, policy, scale))
 
 
@@ -92,9 +94,9 @@ def _outcome(found: Estimates, level: Level | str, exceeds: bool) -> Outcome:
     return ("fail" if level == "fail" else "warn") if exceeds else "pass"
 
 
-def _shares(rate: Rate) -> tuple[float, float, float]:
+def _shares(rate: Rate, least: float = 0.0) -> tuple[float, float, float]:
     """Return value, low and high as shares: the normal ones of the mixture go beyond."""
-    value, low, high = (min(max(share, 0.0), 1.0) for share in (rate.middle, *rate.interval()))
+    value, low, high = (min(max(share, least), 1.0) for share in (rate.middle, *rate.interval()))
     return value, low, high
 
 
@@ -104,9 +106,8 @@ def _whole(
     title = f"estimated {what}"
     if found.obstacle:
         return Check(name, title, outcome, found.obstacle, limit, None)
-    low, high = rate.interval()
-    value = rate.middle
     points = name == "error_rate_above_reference"
+    value, low, high = _shares(rate, -1.0 if points else 0.0)
     said = (
         f"{_points(value)} points ({_points(low)} to {_points(high)})" if points else _span(value, low, high)
     )
@@ -174,7 +175,7 @@ def _said(shown: list[Part], parts: list[Part], few: int, kind: str, limit: floa
 
 
 def _span(value: float, low: float, high: float) -> str:
-    return f"{percent(max(value, 0.0))} ({percent(max(low, 0.0))} to {percent(min(max(high, 0.0), 1.0))})"
+    return f"{percent(value)} ({percent(low)} to {percent(high)})"
 
 
 def _points(value: Any) -> str:

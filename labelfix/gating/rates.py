@@ -7,13 +7,15 @@ On the reference's own rows that maximum is their mean suspicion, whatever the c
 cancels when a batch is compared with the reference.
 
 How far the level itself may be off is a shift of all log-odds, unknown and integrated over: as wide as meta-training
-saw on foreign data, or as far as rows whose truth somebody looked up allow. Rows are counted in bins of log-odds, so
-that the work does not grow with their number.
+saw on foreign data, or as far as rows whose truth somebody looked up allow. So is how steep they are: what a nearly
+clean reference shows of wrong labels are its hardest rows, and a batch's errors may stand out far more. Which slope it
+is, the batch's own rows tell a little. Rows are counted in bins of log-odds, so that the work does not grow with their
+number.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import erf, sqrt
 from typing import Self
 
@@ -24,16 +26,18 @@ from labelfix.tmlc.calibrate import Doubt, sigmoid
 
 EDGE, BINS = 15.0, 300
 """Log-odds are binned from −EDGE to EDGE."""
-FARTHEST = 2.0
-"""Log-odds that the level is shifted by at most where nothing was looked up: as far as the doubt reaches. Where wrong
-and right labels score far apart, a rate a little lower would ask for a shift by which only the surest rows can be
-wrong, however many of the others a batch has."""
 NODES = 7
-"""Values of the shift that stand for its distribution."""
+"""Values of the shift that stand for its distribution, for each slope."""
+SLOPES, BEFORE = (0.7, 1.0, 1.4, 2.0, 2.8), (0.1, 0.4, 0.25, 0.15, 0.1)
+"""Factors of log-odds, each with its probability before a batch is seen."""
+TELLING = 30.0
+"""A batch tells of them as much as so many of its rows: the shape of scores is not all that differs between batches."""
 POINTS = 64
 """Values of the rate that stand for its distribution."""
 TYPICAL = 0.1
 """Rate at which the quality of a model is stated, so that it does not depend on how clean the reference is."""
+UNBELIEVED = 1e-4
+"""Slopes and shifts less probable than this are left out."""
 PRIOR_ROWS = 20.0
 """A part of a batch is first thought of as like the whole, as firmly as so many rows would say."""
 
@@ -41,7 +45,7 @@ Numbers = NDArray[np.float64]
 Seen = tuple[tuple[float, float], ...]
 
 ALL: Seen = ((1.0, 1.0),)
-"""What true posteriors see of a difference between two rates."""
+"""What true posteriors see of a difference between two rates, and scores where errors stand out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +107,14 @@ def log_odds() -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """What the reference says about scores: its own rate and what scores mean, for each possible shift."""
+    """What the reference says about scores: its own rate and what scores mean, for each possible slope and shift."""
 
     weight: Numbers
-    """[S] probability of each shift; sums to 1."""
+    """[S] probability of each slope and shift; sums to 1."""
+    slope: Numbers
+    """[S] factor of log-odds."""
     shift: Numbers
-    """[S] added to log-odds."""
+    """[S] added to them."""
     rate: Numbers
     """[S] the reference's rate of wrong labels among rows that are not known to be right."""
     chance: Numbers
@@ -118,7 +124,8 @@ class Scale:
     quality: float
     """What a score says about an error rate of `TYPICAL`, as a share of what the truth would say, 0 … 1."""
     seen: Seen
-    """Shares that scores may see of a difference from the reference's rate, each with its probability."""
+    """Shares that scores may see of a difference from the reference's rate, each with its probability, where errors
+    stand out no more than suspicions say."""
 
     @classmethod
     def fit(
@@ -128,30 +135,51 @@ class Scale:
 
         `doubt` is about the level of the reference's own rate; true posteriors see all of a difference.
         """
-        grid = log_odds()
         n = max(counts.sum(), 1.0)
-        plain = float((counts * sigmoid(grid)).sum() / n)
+        plain = float((counts * sigmoid(log_odds())).sum() / n)
         z = np.linspace(-2.2, 2.2, NODES)
         wanted = doubt.at(plain, z).clip(1e-4, 0.98)
-        shift = _shift_to(grid, counts / n, wanted)
-        weight = np.exp(-(z**2) / 2)
-        if audited is not None and len(audited.wrong):
-            shift = _told(audited, shift, z)
-        else:
-            shift = shift.clip(-FARTHEST, FARTHEST)
-        p = sigmoid(grid[None] + shift[:, None])  # [S, BINS]
-        rate = (counts * p).sum(axis=1) / n
-        ratio = _ratio(grid, shift, rate)
-        slope = (ratio - 1.0) / (1.0 + rate[:, None] * (ratio - 1.0))
-        information = (counts * slope**2).sum(axis=1)
-        chance = 1.0 / np.sqrt(np.maximum(information, 1e-9))
-        quality = _quality(counts / n, ratio[len(shift) // 2], rate[len(shift) // 2])
-        return cls(weight / weight.sum(), shift, rate, chance, float(n / (n + sure)), quality, seen)
+        weights, shifts = [], []
+        for factor, before in zip(SLOPES, BEFORE, strict=True):
+            grid, told = factor * log_odds(), 0.0
+            shift = _shift_to(grid, counts / n, wanted)
+            if audited is not None and len(audited.wrong):
+                shift, told = _told(audited, factor, shift, z)
+            weights.append(np.log(before) - z**2 / 2 + told)
+            shifts.append(shift)
+        weight, shift = _normalised(np.concatenate(weights)), np.concatenate(shifts)
+        slope = np.repeat(SLOPES, NODES)
+        moved = slope[:, None] * log_odds() + shift[:, None]  # [S, BINS]
+        rate = (counts * sigmoid(moved)).sum(axis=1) / n
+        ratio = _ratio(moved, rate)
+        leverage = (ratio - 1.0) / (1.0 + rate[:, None] * (ratio - 1.0))
+        chance = 1.0 / np.sqrt(np.maximum((counts * leverage**2).sum(axis=1), 1e-9))
+        centre = SLOPES.index(1.0) * NODES + NODES // 2
+        quality = _quality(counts / n, ratio[centre], rate[centre])
+        share = float(n / (n + sure))
+        return cls(weight, slope, shift, rate, chance, share, quality, seen)
+
+    def hearing(self, batch: Numbers) -> Self:
+        """Return what is to be believed of slopes and shifts once the rows of a batch [BINS] have been seen."""
+        used, told = batch > 0, np.log(np.maximum(self.weight, 1e-300))
+        for s in range(len(self.shift)):
+            ratio = self._ratio_at(s, used)
+            _, _, evidence = _rates(batch[used], ratio, None)
+            evidence -= float(np.log1p(self.rate[s] * (ratio - 1.0)) @ batch[used])
+            told[s] += evidence * min(1.0, TELLING / max(batch.sum(), 1.0))
+        return replace(self, weight=_normalised(told))
+
+    def _ratio_at(self, s: int, used: NDArray[np.bool_]) -> Numbers:
+        """Return how much likelier each of some bins is for a wrong label, by a slope and shift."""
+        moved = self.slope[s] * log_odds()[used] + self.shift[s]
+        return np.asarray(_ratio(moved[None], self.rate[s : s + 1])[0])
 
     @property
     def middle(self) -> float:
-        """The reference's own rate, all rows counted."""
-        return float(self.rate[len(self.rate) // 2] * self.judged)
+        """The reference's own rate, all rows counted: the median of what is believed."""
+        order = np.argsort(self.rate)
+        at = int(np.searchsorted(np.cumsum(self.weight[order]), 0.5))
+        return float(self.rate[order[min(at, len(order) - 1)]] * self.judged)
 
     def judge(self, counts: Numbers, sure: float, like: Rate | None = None) -> tuple[Rate, Rate]:
         """Return the rate of rows binned [BINS], and how far it is above the reference's.
@@ -159,17 +187,12 @@ class Scale:
         `sure` further rows are known to be right. `like` is the rate of the whole that these rows are a part of.
         """
         n, used = counts.sum(), counts > 0
-        some, grid = counts[used], log_odds()[used]
+        some = counts[used]
         everything = max(n + sure, 1.0)
         weights, means, deviations, above = [], [], [], []
-        for s in range(len(self.shift)):
-            ratio = _ratio(grid, self.shift[s : s + 1], self.rate[s : s + 1])[0]
-            # Twice: where many rows say much, all of the probability lies between two of the first points.
-            points = sigmoid(np.linspace(-9.0, 9.0, POINTS))
-            points = _around(points, _told_by(some, ratio, points, like))
-            told = _told_by(some, ratio, points, like)
-            density = np.exp(told - told.max()) * np.gradient(points)
-            density /= density.sum()
+        for s in np.flatnonzero(self.weight > UNBELIEVED).tolist():
+            ratio = self._ratio_at(s, used)
+            points, density, _ = _rates(some, ratio, like)
             wrong = (
                 points[:, None] * ratio / (1.0 + points[:, None] * (ratio - 1.0))
             )  # posterior, by rate and bin
@@ -177,7 +200,7 @@ class Scale:
             seen_mean = wrong @ some / everything
             seen_spread = np.sqrt((wrong * (1.0 - wrong)) @ some) / everything
             kept = density > 1e-6
-            for share, probability in self.seen:
+            for share, probability in self.seen if self.slope[s] <= 1.0 else ALL:
                 mean = (usual + (seen_mean[kept] - usual) / share).clip(0.0, 1.0)
                 spread = seen_spread[kept] / share
                 weights.append(self.weight[s] * probability * density[kept])
@@ -202,6 +225,19 @@ def holm(above: list[float], confidence: float) -> list[bool]:
     return exceeded
 
 
+def _rates(counts: Numbers, ratio: Numbers, like: Rate | None) -> tuple[Numbers, Numbers, float]:
+    """Return rates [G], the probability of each, and the logarithm of the likelihood of all together.
+
+    `counts` and `ratio` are of some bins; `like` is what is thought of a part of a whole.
+    """
+    points = sigmoid(np.linspace(-9.0, 9.0, POINTS))
+    # Twice: where many rows say much, all of the probability lies between two of the first points.
+    points = _around(points, _told_by(counts, ratio, points, like))
+    told = _told_by(counts, ratio, points, like)
+    density = np.exp(told - told.max()) * np.gradient(points)
+    return points, density / density.sum(), float(told.max() + np.log(density.sum()))
+
+
 def _told_by(counts: Numbers, ratio: Numbers, points: Numbers, like: Rate | None) -> Numbers:
     """Return the log-likelihood [G] of each rate, with what is thought of a part of a whole."""
     told = np.log1p(points[:, None] * (ratio - 1.0)) @ counts
@@ -219,15 +255,21 @@ def _around(points: Numbers, told: Numbers) -> Numbers:
     return sigmoid(np.linspace(ends[0], ends[1], len(points)))
 
 
-def _ratio(grid: Numbers, shift: Numbers, rate: Numbers) -> Numbers:
-    """Return how much likelier each bin's score is for a wrong label than for a right one [S, BINS]."""
+def _ratio(moved: Numbers, rate: Numbers) -> Numbers:
+    """Return how much likelier log-odds [S, B] are for a wrong label than for a right one, at rates [S]."""
     prior = np.log(rate.clip(1e-6, 1 - 1e-6)) - np.log1p(-rate.clip(1e-6, 1 - 1e-6))
-    return np.asarray(np.exp((grid[None] + shift[:, None] - prior[:, None]).clip(-30, 30)))
+    return np.asarray(np.exp((moved - prior[:, None]).clip(-30, 30)))
+
+
+def _normalised(told: Numbers) -> Numbers:
+    """Return probabilities of their logarithms, up to a number."""
+    weight = np.exp(told - told.max())
+    return np.asarray(weight / weight.sum())
 
 
 def _shift_to(grid: Numbers, share: Numbers, wanted: Numbers) -> Numbers:
-    """Return the shifts [S] of log-odds at which the mean probability is as wanted [S]."""
-    low, high = np.full(len(wanted), -2 * EDGE), np.full(len(wanted), 2 * EDGE)
+    """Return the shifts [S] of log-odds [BINS] at which the mean probability is as wanted [S]."""
+    low, high = np.full(len(wanted), -4 * EDGE), np.full(len(wanted), 4 * EDGE)
     for _ in range(50):
         middle = (low + high) / 2
         below = (share * sigmoid(grid[None] + middle[:, None])).sum(axis=1) < wanted
@@ -244,10 +286,10 @@ def _quality(share: Numbers, ratio: Numbers, rate: float) -> float:
     return float((share * (ratio - 1.0) ** 2 / (here * there)).sum() * TYPICAL * (1.0 - TYPICAL))
 
 
-def _told(audited: Audited, shift: Numbers, z: Numbers) -> Numbers:
-    """Return shifts [S] at the quantiles z [S] of what is left to believe once rows have been looked up.
+def _told(audited: Audited, slope: float, shift: Numbers, z: Numbers) -> tuple[Numbers, float]:
+    """Return shifts [S] at the quantiles z [S] of what is left to believe once rows have been looked up, at a slope.
 
-    Whoever chose the rows by their suspicion told nothing by that: the likelihood is that of the outcomes.
+    And the logarithm of the outcomes' likelihood. Whoever chose the rows by their suspicion told nothing by that.
     """
     one = binned(audited.suspicion, audited.wrong.astype(np.intp), 2)
     fine = np.linspace(shift[0] - 3.0, shift[-1] + 3.0, 401)
@@ -256,12 +298,13 @@ def _told(audited: Audited, shift: Numbers, z: Numbers) -> Numbers:
     at += np.where(
         fine > shift[-1], (fine - shift[-1]) * (z[-1] - z[-2]) / max(shift[-1] - shift[-2], 1e-6), 0.0
     )
-    moved = log_odds()[None] + fine[:, None]
+    moved = slope * log_odds()[None] + fine[:, None]
     told = -(at**2) / 2 + _log_sigmoid(moved) @ one[1] + _log_sigmoid(-moved) @ one[0]
     density = np.exp(told - told.max()) * np.gradient(at)
     reached = np.cumsum(density) - density / 2
     cuts = np.array([0.5 * (1.0 + erf(v / sqrt(2.0))) for v in z])
-    return np.asarray(np.interp(cuts, reached / density.sum(), fine))
+    found = np.asarray(np.interp(cuts, reached / density.sum(), fine))
+    return found, float(told.max() + np.log(density.sum()))
 
 
 def _log_sigmoid(x: Numbers) -> Numbers:

@@ -20,6 +20,11 @@ heads that never saw it: .33 to .58 (`examples/benchmarks/LOG.md`)."""
 WEAK_SLACK = 1.4
 """Log-odds by which the rate may be lower still where the model is weak: by so much it was too high on those
 photographs."""
+MOSTLY_WRONG, UNLEARNT = 0.5, 0.6
+"""Where a larger share of labels would be wrong, or is contradicted by heads that learnt them, features that hold next
+to nothing of the classes, or columns of probabilities in another order, are likelier. On 800 rows with 23 % wrong the
+views say .51 to .77 and heads contradict .64 to .82 with one to five columns of an embedding or random numbers, .07 and
+.14 with the whole embedding."""
 SLACK_OF_CROWD = 0.35
 """Log-odds by which the rate may be off where annotators disagreed about the same items: twice as far as it was on four
 real crowds and eight simulated ones (`examples/benchmarks/README.md`)."""
@@ -69,14 +74,22 @@ class Level:
     def is_weak(self, rate: float) -> bool:
         """Say whether the model knows the classes poorly, at an error rate.
 
-        So it does where heads and neighbours differ on too many rows, unless the heads that saw a row know better: they
-        contradict more labels than the views say are wrong. What makes readers differ is counted by the views, too.
-        Where others answered about the same items, their disagreement makes readers differ, and tells the rate.
+        So it does where it is hopeless, and where heads and neighbours differ on too many rows, unless the heads that
+        saw a row know better: they contradict more labels than the views say are wrong. What makes readers differ is
+        counted by the views, too. Where others answered about the same items, their disagreement makes readers differ,
+        and tells the rate.
         """
         if self.crowd:
             return False
         joint = joint_rate(*self.views) if len(self.views) == 2 else rate
-        return self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not self.is_unswayed
+        differ = self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not self.is_unswayed
+        return differ or self.is_hopeless(rate)
+
+    def is_hopeless(self, rate: float) -> bool:
+        """Say whether the model knows next to nothing of the classes: most labels would be wrong, at an error rate."""
+        joint = joint_rate(*self.views) if len(self.views) == 2 else rate
+        unlearnt = self.contradicted is not None and self.contradicted > UNLEARNT
+        return not self.crowd and (max(rate, joint) > MOSTLY_WRONG or unlearnt)
 
     @property
     def is_unswayed(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelfix.gating.judged import SEEN
 from labelfix.gating.rates import Audited, Rate, Scale, binned, holm
 from labelfix.tmlc.calibrate import Doubt
 
@@ -31,9 +34,18 @@ def scale() -> Scale:
     return Scale.fit(counted(scores(0.1, 20_000, 0)), 0, DOUBT)
 
 
+def one_slope(scale: Scale) -> Scale:
+    weight = scale.weight * (scale.slope == 1.0)
+    return replace(scale, weight=weight / weight.sum())
+
+
+def judge(scale: Scale, batch: np.ndarray) -> tuple[Rate, Rate]:
+    return scale.hearing(batch).judge(batch, 0)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 0.2, 0.5, 1.0])
 def test_the_rate_of_a_batch_is_found_however_far_it_is_from_the_references(scale, rate):
-    own, above = scale.judge(counted(scores(rate, 2000, 7)), 0)
+    own, above = judge(scale, counted(scores(rate, 2000, 7)))
     assert own.middle == pytest.approx(rate, abs=0.03)
     assert above.middle == pytest.approx(rate - 0.1, abs=0.03)
     low, high = own.interval()
@@ -44,10 +56,35 @@ def test_what_scores_see_of_a_difference_is_made_whole(scale):
     half = Scale.fit(counted(scores(0.1, 20_000, 0)), 0, DOUBT, seen=((0.5, 1.0),))
     for rate in (0.08, 0.1, 0.2):
         batch = counted(scores(rate, 2000, 7))
-        (own, above), (own_half, above_half) = scale.judge(batch, 0), half.judge(batch, 0)
+        (own, above), (own_half, above_half) = (one_slope(each).judge(batch, 0) for each in (scale, half))
         assert above_half.middle == pytest.approx(2 * above.middle, abs=0.005)
         assert own_half.middle - own.middle == pytest.approx(above.middle, abs=0.005)
         assert above_half.above(0.0) == pytest.approx(above.above(0.0), abs=0.05)
+
+
+def test_where_errors_stand_out_all_of_a_difference_is_seen(scale):
+    half = Scale.fit(counted(scores(0.1, 20_000, 0)), 0, DOUBT, seen=((0.5, 1.0),))
+    batch = counted(scores(0.2, 2000, 7))
+    one, two = (replace(each, weight=(each.slope > 1.0) * each.weight) for each in (scale, half))
+    assert one.judge(batch, 0)[1].middle == two.judge(batch, 0)[1].middle
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3])
+def test_blatant_errors_are_not_counted_twice_by_a_clean_reference(rate):
+    """Its most suspicious rows are hard ones, which score lower than labels drawn at random do."""
+
+    def batch(rows: int, wrong: float, seed: int) -> np.ndarray:
+        draw = np.random.default_rng(seed)
+        bad = np.arange(rows) < round(wrong * rows)
+        log_odds = np.where(bad, draw.normal(1.3, 2.2, rows), draw.normal(-6.0, 2.0, rows))
+        return 1 / (1 + np.exp(-log_odds))
+
+    scale = Scale.fit(counted(batch(1500, 0.0, 1)), 0, Doubt(1.25, 1.6), seen=SEEN)
+    own, _ = judge(scale, counted(batch(1000, rate, 2)))
+    low, high = own.interval()
+    assert own.middle < 1.5 * rate
+    assert low <= rate <= high
+    assert one_slope(scale).judge(counted(batch(1000, rate, 2)), 0)[0].middle > own.middle
 
 
 def test_rows_known_to_be_right_count_as_right_in_a_difference_made_whole():
@@ -65,9 +102,9 @@ def test_scores_far_apart_prove_a_bad_batch_however_low_the_level_may_be():
         return 1 / (1 + np.exp(-log_odds))
 
     scale = Scale.fit(counted(rows(90)), 0, Doubt(1.1, 1.3))
-    _, above = scale.judge(counted(rows(190)), 0)
-    assert above.above(0.0) > 0.99
-    _, same = scale.judge(counted(rows(92)), 0)
+    _, above = judge(scale, counted(rows(190)))
+    assert above.above(0.0) > 0.95
+    _, same = judge(scale, counted(rows(92)))
     assert same.above(0.0) < 0.9
 
 
@@ -105,8 +142,8 @@ def test_audited_rows_set_the_level_and_narrow_the_interval():
     )
     assert plain.middle < 0.08
     assert told.middle == pytest.approx(0.1, abs=0.01)
-    wide, narrow = (np.ptp(s.judge(counted(off[::10]), 0)[0].interval()) for s in (plain, told))
-    assert narrow < wide / 2
+    wide, narrow = (np.ptp(judge(one, counted(off[::10]))[0].interval()) for one in (plain, told))
+    assert narrow < 0.75 * wide
 
 
 def test_quality_is_near_one_for_the_truth_and_near_none_for_noise():

@@ -106,6 +106,16 @@ def test_heads_that_learnt_a_row_may_know_what_blind_ones_do_not() -> None:
     assert not dataclasses.replace(blind, readers_differ=0.3, contradicted=0.1).is_weak(0.2)
 
 
+def test_a_model_by_which_most_labels_would_be_wrong_is_hopeless() -> None:
+    helpless = Level((0.86, 0.63), readers_differ=0.1, contradicted=0.8)
+    assert helpless.is_hopeless(0.2)
+    assert helpless.is_weak(0.2)
+    assert Level((), contradicted=0.7).is_hopeless(0.2)  # heads that learnt the labels know no better
+    assert Level((), contradicted=0.45).is_hopeless(0.55)
+    assert not Level((0.42, 0.4), contradicted=0.45).is_hopeless(0.41)
+    assert not dataclasses.replace(helpless, crowd=True).is_hopeless(0.7)
+
+
 def test_where_annotators_disagreed_the_rate_is_known_better() -> None:
     views, told = (error_rate(SUSPICION, Level((0.1, 0.3), crowd=crowd).doubt) for crowd in (False, True))
     assert views["rate"] == told["rate"]
