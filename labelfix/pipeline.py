@@ -270,27 +270,6 @@ def _weakness(
     return (note,)
 
 
-def _weakness(
-    settings: Mapping[str, Any], rate: float, recipe: Recipe, progress: Progress
-) -> tuple[str, ...]:
-    """Say so where the model reads the images poorly."""
-    level = Level.of(settings)
-    if not level.is_weak(rate):
-        return ()
-    remedy = "" if recipe.mode == "finetune" else "--mode finetune, "
-    note = (
-        "most labels would be wrong, but it is likelier that the model knows next to nothing of these classes, or that "
-        "given probabilities have their columns in another order; the error rate is not to be believed, and no label is "
-        f"to be replaced unseen; try {remedy}a larger --image-size or another --backbone, or features of your own"
-        if level.is_hopeless(rate)
-        else f"the model knows these classes poorly: heads and neighbours, which read the same features, differ on "
-        f"{level.readers_differ:.0%} of the rows; the error rate may well be overestimated, and few labels are "
-        f"to be replaced unseen; try {remedy}a larger --image-size or another --backbone"
-    )
-    progress.note(note)
-    return (note,)
-
-
 def _mark(facts: RowFacts, evidence: Replay) -> RowFacts:
     """Carry outliers and sets of copies over to manifest rows."""
     if evidence.neighbours is not None:
