@@ -20,7 +20,7 @@ from labelfix.origin import record_of, reopen, source_of
 from labelfix.readers.rows import Rows
 from labelfix.readers.table import TableReader, open_rows
 from labelfix.rewriting import PREFIX, Edits, check_out, default_out, raw_labels, rewrite
-from labelfix.rundir import writing
+from labelfix.rundir import check_spared, writing
 
 REPLACED = "replaced"
 COLUMNS = ("previous_label", "decision", "annotators", "source", "at", "trusted")
@@ -74,6 +74,7 @@ def apply(
     source = source_of(record_of(found), manifest)
     place = default_out(source) if out is None else Path(out)
     check_out(source, place)
+    check_spared([place], ())
     now = reopen(record_of(found), source)
     if now.digest != found.meta.get("manifest"):
         raise InputError(f"{source}: is not what was scanned any more; scan it again, then apply")

@@ -18,9 +18,9 @@ from labelfix.exporters.queue import Queue, remember
 from labelfix.exporters.selecting import Selection, select, trusted_rows
 from labelfix.findings import Findings
 from labelfix.manifest import Manifest
-from labelfix.origin import record_of, reopen
+from labelfix.origin import record_of, reopen, scanned
 from labelfix.progress import Progress, Silent
-from labelfix.rundir import RunDir
+from labelfix.rundir import RunDir, check_spared
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def export(
     out, progress = Path(out), progress or Silent()
     if not out.parent.is_dir():
         raise UsageError(f"{out.parent}: there is no such directory; create it, or choose another -o")
+    check_spared([out], scanned(record_of(found)))
     if not getattr(exporter, "takes_queue", False):
         return _export_run(exporter, found, to, out, (selection, serving))
     queue = queue_of(found, selection, serving, progress)

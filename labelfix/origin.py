@@ -35,6 +35,12 @@ def source_of(record: dict[str, Any], given: str | Path | None = None) -> str:
     return source
 
 
+def scanned(record: dict[str, Any]) -> list[str]:
+    """Return what a run was made of, as it is found from here; nothing where that is a URL, or nobody knows."""
+    source = seen_from(record, "source")
+    return [] if not source or is_url(source) else [source]
+
+
 def reopen(
     record: dict[str, Any], source: str | Path | None = None, images: str | None = None, min_classes: int = 1
 ) -> Manifest:

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,18 @@ def output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{path}: cannot be written ({why}); choose another place, for a scan with -o or --cache"
     )
+
+
+def check_spared(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
+    """Raise UsageError for an output that would replace one of the inputs, or a file of any run."""
+    read = {Path(one).resolve() for one in inputs}
+    for out in outputs:
+        place = out.resolve()
+        if place in read:
+            raise UsageError(f"{out}: is read by this very command; choose another file to write")
+        for directory in place.parents[:2]:
+            if (run := RunDir(directory)).run_json.is_file() and run.keeps(place):
+                raise UsageError(f"{out}: belongs to the run {directory}; choose another file to write")
 
 
 @dataclass(frozen=True)
@@ -189,10 +201,10 @@ class RunDir:
         if not self.path.is_dir() or not file.is_relative_to(self.path):
             return False
         first = file.relative_to(self.path).parts[0]
-        return first in {"state", "recorded", "finetune"} or first in {
+        return first in {"state", "trained"} or first in {
             one.name for one in (
                 self.run_json, self.manifest, self.findings, self.trajectories, self.heads, self.neighbours,
-                self.kernel, self.unseen, self.items
+                self.kernel, self.unseen, self.items, self.report, self.queues, self.recorded, self.finetune
             )
         }  # fmt: skip
 

@@ -84,8 +84,9 @@ def gate(
     outputs = [*(path for path, _ in files), *filter(None, (findings, baseline if update_baseline else None))]
     if given["sarif"] is not None:
         outputs.append(_sidecar(given["sarif"]))
-    read = (batch, reference, policy or POLICY, None if update_baseline else baseline, given["audited"])
-    _check_places(outputs, [Path(str(one)) for one in (*read, given["features"], given["pred_probs"]) if one])
+    read = [batch, reference, policy or POLICY, None if update_baseline else baseline, given["audited"]]
+    read += [given["features"], given["pred_probs"], *_scanned(reference)]
+    _check_places(outputs, [Path(str(one)) for one in read if one])
     from labelfix.gatekeeping import Setting
     from labelfix.gatekeeping import gate as run_gate
     from labelfix.readers.interface import Columns
@@ -152,19 +153,26 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(f"{path.name}.rows.jsonl")
 
 
-def _check_places(paths: list[Path], read: list[Path]) -> None:
-    """Raise UsageError for what could not be written after minutes of work, or would replace what is `read`."""
+def _scanned(reference: Path | None) -> list[str]:
+    """Return the manifest that a reference which is a run directory was made of."""
+    from labelfix.origin import scanned
     from labelfix.rundir import RunDir
 
-    inputs = {one.resolve() for one in read}
+    run = None if reference is None else RunDir(reference)
+    return [] if run is None or not run.run_json.is_file() else scanned(run.read())
+
+
+def _check_places(paths: list[Path], read: list[Path]) -> None:
+    """Raise UsageError for what could not be written after minutes of work, or would replace what is `read`."""
+    from labelfix.rundir import check_spared
+
     for path in paths:
         place = path.resolve()
         if not path.name or not place.parent.is_dir():
             raise UsageError(f"{path}: its directory does not exist; make it first, or choose another file")
         if place.exists() and not place.is_file():
             raise UsageError(f"{path}: is no file; choose another name, or print with --format")
-        if place in inputs or any(RunDir(one).keeps(place) for one in inputs):
-            raise UsageError(f"{path}: is read by this very command; choose another file to write")
+    check_spared(paths, read)
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError("two outputs have the same name; choose another for one of them")
 

@@ -50,12 +50,16 @@ def report(run: Path, top: int | None, form: str | None, html: Path | None, imag
 
 def _write_page(findings: Any, run: Path, html: Path, top: int | None, root: str | None) -> None:
     """Write the page, and say on standard error how large it is and what is missing."""
+    from labelfix.origin import scanned
     from labelfix.readers.again import images_again
     from labelfix.reporting.page.writing import TOP, write_page
+    from labelfix.rundir import RunDir, check_spared
 
     if not html.absolute().parent.is_dir():
         raise UsageError(f"--html {html}: there is no directory {html.parent}; make it, or choose another")
     directory, record = _directory(run)
+    if directory is None or html.resolve() != RunDir(directory.resolve()).report:
+        check_spared([html], [run, *scanned(record)])
     found, why = None, ""
     try:
         found = images_again(record, findings.table.column("image").combine_chunks(), root)

@@ -26,7 +26,7 @@ from labelfix.merging.summary import Merged, summarise
 from labelfix.origin import record_of, reopen, source_of
 from labelfix.rewriting import Edits, check_out, default_out, rewrite
 from labelfix.rewriting.edits import KEPT
-from labelfix.rundir import RunDir
+from labelfix.rundir import RunDir, check_spared
 
 __all__ = ["Merged", "merge"]
 
@@ -54,6 +54,7 @@ def merge(
     source = source_of(record, manifest)
     place = default_out(source) if out is None else Path(out)
     check_out(source, place)
+    check_spared([place], paths)
     now = reopen(record, source, images)
     of_run = _positions(found, now)
     queues = {} if found.run is None else remembered(RunDir(found.run).queues)

@@ -112,7 +112,7 @@ CASES = {
     "an output over the batch": (
         lambda c: [*c.good, "--reference", c.run, "--json", c.good[0]], USAGE, "read by this very command"),
     "an output over the reference": (
-        lambda c: [*c.good, "--reference", c.run, "--json", c.run / "run.json"], USAGE, "read by this very command"),
+        lambda c: [*c.good, "--reference", c.run, "--json", c.run / "run.json"], USAGE, "belongs to the run"),
     "an output over the other's rows": (
         lambda c: [*c.good, "--reference", c.run, "--sarif", "s", "--json", "s.rows.jsonl"], USAGE, "same name"),
     "an output over a device": (lambda c: [*c.good, "--reference", c.run, "--json", "/dev/null"], USAGE, "is no file"),
