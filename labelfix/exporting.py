@@ -20,7 +20,7 @@ from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.origin import record_of, reopen, scanned
 from labelfix.progress import Progress, Silent
-from labelfix.rundir import RunDir, check_spared
+from labelfix.rundir import OutputError, RunDir, check_spared
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,11 @@ def queue_of(findings: Findings, selection: Selection, serving: Serving, progres
             "these findings lie in no run directory, so nothing remembers with which chance rows were drawn"
         )
     else:
-        remember(queue, RunDir(findings.run).queues, settings, progress)
+        try:
+            remember(queue, RunDir(findings.run).queues, settings, progress)
+        except (OSError, OutputError) as error:
+            lost = "merging will not know with which chance rows were drawn"
+            progress.note(f"the run cannot remember this queue, so that {lost} ({error})")
     return queue
 
 

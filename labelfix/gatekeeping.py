@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from labelfix.errors import InconclusiveError, InputError, UsageError
 from labelfix.gating.baseline import Baseline
 from labelfix.gating.finished import as_judged, doubt_of, is_run
-from labelfix.gating.judged import SEEN, SEEN_BY_CROWD, Compared, Judged, Usual
+from labelfix.gating.judged import SEEN_BY_CROWD, Compared, Judged, Usual
 from labelfix.gating.judging import findings as findings_of
 from labelfix.gating.judging import judge
 from labelfix.gating.lines import lines_of
 from labelfix.gating.policy import Policy
-from labelfix.gating.rates import Audited
+from labelfix.gating.rates import AS_SAID, Audited
 from labelfix.gating.verdict import Verdict
 from labelfix.manifest import Manifest
 from labelfix.progress import Progress, Silent
@@ -206,7 +206,7 @@ def _by_reference(
     trusted = np.zeros(len(batch), bool) if batch.trusted is None else batch.trusted
     return Judged(
         found, manifest.source or "the batch",
-        Usual(asked, int(usual.trusted.sum()), doubt, audited, SEEN_BY_CROWD if crowd else SEEN),
+        Usual(asked, int(usual.trusted.sum()), doubt, audited, *((SEEN_BY_CROWD, AS_SAID) if crowd else ())),
         trusted, view.keys, _compared(reference, rows, met, len(batch)),
         columns=columns, notes=manifest.notes + _versions(reference), lines=lines_of(manifest.source, len(manifest)),
     )  # fmt: skip

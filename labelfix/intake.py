@@ -32,9 +32,9 @@ from labelfix.readers.interface import Columns
 from labelfix.scoring import RowFacts
 
 FEWEST_ROWS = 10
-SAMPLED, SMALLEST = 8_192, 1e-3
-"""Rows of given features that are looked at, and the largest value that one of them must have: half precision rounds
-what is much smaller away."""
+SAMPLED, SMALLEST, LARGEST = 8_192, 1e-3, 65_504.0
+"""Rows of given features that are looked at, and how far from 0 their farthest value must lie and may: half precision
+rounds what is much smaller away, and ends there."""
 LATER = ("faiss", "scipy.linalg", "scipy.sparse.csgraph", "cleanlab.filter")
 """Libraries of the stages after the backbone."""
 
@@ -128,9 +128,15 @@ def bring(manifest: Manifest, features: str | None, pred_probs: str | None) -> B
     if features is not None:
         values = read_array(features, manifest.source, N, "features")
         largest = float(np.abs(values[evenly(N, SAMPLED)]).max(initial=0.0))
-        if 0.0 < largest < SMALLEST:
-            small = f"none of their values is farther from 0 than {largest:.1g}"
-            raise InputError(f"{features}: the features do not fit into float16, {small}; scale them up")
+        if 0.0 < largest < SMALLEST or largest > LARGEST:
+            small = largest < SMALLEST
+            what = (
+                f"none of their values is farther from 0 than {largest:.1g}"
+                if small
+                else f"one is ±{largest:.3g}"
+            )
+            remedy = f"scale them {'up' if small else 'down'}"
+            raise InputError(f"{features}: the features do not fit into float16, {what}; {remedy}")
         own = Features.from_array(values)
         keys = hashes(own.take(np.arange(s, min(s + 8192, N))) for s in range(0, N, 8192))
         digest.update(keys.data)
@@ -169,8 +175,10 @@ def select(manifest: Manifest, view: View) -> tuple[NDArray[np.intp], RowFacts]:
     reason[lonely] = "the only row of its class: nothing to compare it with"
     usable = np.flatnonzero(status == "scored")
     if len(usable) < FEWEST_ROWS or len(np.unique(manifest.labels[usable])) < 2:
+        alone = set(manifest.labels[usable].tolist())
+        of_one = f", all of class {manifest.classes[alone.pop()]!r}" if len(alone) == 1 else ""
         raise InconclusiveError(
-            f"{manifest.source or 'the manifest'}: only {len(usable)} of {N} rows can be judged; at least "
+            f"{manifest.source or 'the manifest'}: only {len(usable)} of {N} rows can be judged{of_one}; at least "
             f"{FEWEST_ROWS} readable, labelled rows of two classes with two rows each are needed"
         )
     # Copies come in the order of their ids, and answers about one item in that of their annotators, so that neither the

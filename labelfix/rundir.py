@@ -56,9 +56,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
         free = "free some space there, or choose another place with -o or --cache, then --resume"
         return OutputError(f"{path}: cannot be written, the disk is full; {free}")
     why = error.strerror or error
-    return OutputError(
-        f"{path}: cannot be written ({why}); choose another place, for a scan with -o or --cache"
-    )
+    return OutputError(f"{path}: cannot be written ({why}); choose another place, or make it writable")
 
 
 def check_spared(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:

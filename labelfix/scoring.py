@@ -178,7 +178,9 @@ def tabulate(
     suspicion[trusted] = 0.0
     order_by[trusted] = -np.inf
     level = Level.of(settings)
-    estimate = error_rate(suspicion[~trusted], level.doubt)
+    known_right = len(given) > 0 and bool(trusted.all())
+    nothing_wrong = {"rate": 0.0, "low": 0.0, "high": 0.0}
+    estimate = nothing_wrong if known_right else error_rate(suspicion[~trusted], level.doubt)
 
     suggested, confidence = primary.suggested(given)
     confidence[trusted] = 0.0

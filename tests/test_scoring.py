@@ -91,6 +91,19 @@ def test_a_trusted_label_is_neither_suspected_nor_fixed() -> None:
     assert found["auto_fix"][1].as_py()
 
 
+def test_where_all_labels_are_trusted_none_is_estimated_to_be_wrong() -> None:
+    manifest = Manifest(
+        np.array(["a", "b"], object), np.zeros(2, np.int32), ("cat", "dog"), None, trusted=np.ones(2, bool)
+    )
+    p, order = np.array([[0.2, 0.8]] * 2, np.float32), np.array([[1, 0]] * 2, np.int32)
+    correction = Correction("tmlc", p[:, 1], order, p[:, ::-1].copy(), p[:, 1])
+    facts = RowFacts(np.full(2, "scored", object), np.full(2, "", object), np.zeros(2, bool), np.full(2, -1))
+    nothing = np.full(2, np.nan, np.float32)
+    scored = Scored(np.arange(2), {"tmlc": correction}, nothing, nothing, np.zeros((2, 2), int))
+    _, estimate = tabulate(manifest, scored, facts, 1, {})
+    assert estimate == {"rate": 0.0, "low": 0.0, "high": 0.0}
+
+
 def test_the_votes_for_a_suggestion_that_is_no_candidate_are_not_known() -> None:
     candidates, votes = np.array([[0, 1], [0, 1]], np.int32), np.array([[0.9, 0.1]] * 2, np.float32)
     two = np.zeros(2, np.int64), np.zeros(2, np.int32), 40, candidates

@@ -14,7 +14,7 @@ from labelfix.cli.live import progress_on_stderr
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
               help="File for the weights.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks and of the fit.")
-@click.option("--tasks", type=click.IntRange(min=1), metavar="N", default=600, show_default=True,
+@click.option("--tasks", type=click.IntRange(min=10), metavar="N", default=600, show_default=True,
               help="How many tasks to practise on.")  # fmt: skip
 @click.option("--finetuned", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
               help="Tasks more that a whole network learns from images: 20 s each.")  # fmt: skip
@@ -31,6 +31,7 @@ def meta_train(
     SOURCES are labelled sets whose labels are right; wrong labels are planted in
     them, in scikit-learn's digits and in generated data. Each is what scan reads,
     and a table may name its columns: FILE:LABELS, or FILE@EMBEDDINGS:LABELS.
+    Embeddings are a column of a Parquet FILE.
 
     \b
     Example:

@@ -32,7 +32,9 @@ def count_checks(
     ):
         if name == "unknown_class_rate" and judged.compared is None:
             continue
-        yield from _share(judged, policy, name, title, np.flatnonzero(judged.status == status), of_what)
+        rows = np.flatnonzero(judged.status == status)
+        named = _classes(judged, rows) if name == "unknown_class_rate" and len(rows) else ""
+        yield from _share(judged, policy, name, title, rows, of_what + named)
     within, across = conflicts(judged)
     both = np.union1d(within, across)
     where = "have a copy with another label"
@@ -101,6 +103,14 @@ def _number(
     yield Check(
         name, title, level if len(rows) > limit else "pass", message, limit, len(rows), rows=tuple(rows)
     )
+
+
+def _classes(judged: Judged, rows: NDArray[np.intp]) -> str:
+    """Name the classes of some rows, the most frequent first."""
+    names, counts = np.unique(judged.labels[rows].astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    named = ", ".join(f"{visible(names[k], 60)!r} ({counts[k]:,})" for k in order[:SHOWN])
+    return f" ({named}{', …' if len(names) > SHOWN else ''})"
 
 
 def _first(judged: Judged, rows: Sequence[int] | NDArray[np.intp]) -> str:

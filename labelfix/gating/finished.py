@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from labelfix.arrayfile import load_arrays
 from labelfix.errors import InputError, UsageError, nearest
 from labelfix.findings import Findings, State
-from labelfix.gating.judged import SEEN, Judged, Usual, numbers, texts
+from labelfix.gating.judged import Judged, Usual, numbers, texts
 from labelfix.gating.policy import Policy
-from labelfix.gating.rates import ALL
+from labelfix.gating.rates import ALL, AS_SAID
 from labelfix.rundir import RunDir
 from labelfix.tmlc.calibrate import Doubt
 from labelfix.tmlc.level import Level
@@ -56,9 +57,8 @@ def as_judged(path: Path, policy: Policy) -> Judged:
     state = run.state(findings.correctors[0])
     fitted = State.load(state) if state.exists() else None
     crowd = fitted is not None and Level.of(fitted.settings).crowd
-    usual = Usual(
-        suspicion, int((scored & trusted).sum()), doubt_of(suspicion, fitted), seen=ALL if crowd else SEEN
-    )
+    by_crowd: dict[str, Any] = {"seen": ALL, "steep": AS_SAID} if crowd else {}
+    usual = Usual(suspicion, int((scored & trusted).sum()), doubt_of(suspicion, fitted), **by_crowd)
     return Judged(findings, str(path), usual, trusted, content, columns=columns)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from labelfix.findings import Findings
-from labelfix.gating.rates import Audited, Seen
+from labelfix.gating.rates import STEEP, Audited, Seen
 from labelfix.tmlc.calibrate import Doubt
 
 SEEN: Seen = ((0.47, 0.25), (0.75, 0.5), (1.05, 0.25))
@@ -37,6 +37,8 @@ class Usual:
     """Rows of it whose truth is known."""
     seen: Seen = SEEN
     """Shares that suspicions may see of a difference in error rates, each with its probability."""
+    steep: Seen = STEEP
+    """Factors of their log-odds, likewise."""
 
 
 @dataclass(frozen=True, eq=False)

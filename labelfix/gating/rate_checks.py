@@ -42,7 +42,7 @@ def estimate(judged: Judged, policy: Policy, sure: NDArray[np.bool_]) -> Estimat
     """Estimate the batch's rate; `sure` [N] says which labels are known to be right."""
     usual = judged.usual
     reference = binned(usual.suspicion, np.zeros(len(usual.suspicion), np.intp), 1)[0]
-    scale = Scale.fit(reference, usual.sure, usual.doubt, usual.audited, usual.seen)
+    scale = Scale.fit(reference, usual.sure, usual.doubt, usual.audited, usual.seen, usual.steep)
     open_, known = judged.scored & ~sure, judged.scored & sure
     rows = judged.suspicion[open_]
     batch = binned(rows, np.zeros(len(rows), np.intp), 1)[0]

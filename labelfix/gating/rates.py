@@ -28,8 +28,6 @@ EDGE, BINS = 15.0, 300
 """Log-odds are binned from −EDGE to EDGE."""
 NODES = 7
 """Values of the shift that stand for its distribution, for each slope."""
-SLOPES, BEFORE = (0.7, 1.0, 1.4, 2.0, 2.8), (0.1, 0.4, 0.25, 0.15, 0.1)
-"""Factors of log-odds, each with its probability before a batch is seen."""
 TELLING = 30.0
 """A batch tells of them as much as so many of its rows: the shape of scores is not all that differs between batches."""
 POINTS = 64
@@ -46,6 +44,10 @@ Seen = tuple[tuple[float, float], ...]
 
 ALL: Seen = ((1.0, 1.0),)
 """What true posteriors see of a difference between two rates, and scores where errors stand out."""
+STEEP: Seen = ((0.7, 0.1), (1.0, 0.6), (1.4, 0.15), (2.0, 0.1), (2.8, 0.05))
+"""Factors of log-odds, each with its probability before a batch is seen (benchmarks: LOG.md)."""
+AS_SAID: Seen = ((1.0, 1.0),)
+"""That log-odds are as steep as they say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,18 +131,20 @@ class Scale:
 
     @classmethod
     def fit(
-        cls, counts: Numbers, sure: float, doubt: Doubt, audited: Audited | None = None, seen: Seen = ALL
-    ) -> Self:
+        cls, counts: Numbers, sure: float, doubt: Doubt, audited: Audited | None = None, seen: Seen = ALL,
+        steep: Seen = STEEP,
+    ) -> Self:  # fmt: skip
         """Fit on the reference's rows, binned [BINS], and the number of further rows that are known to be right.
 
-        `doubt` is about the level of the reference's own rate; true posteriors see all of a difference.
+        `doubt` is about the level of the reference's own rate; true posteriors see all of a difference. `steep` are
+        slopes, each with its probability before a batch is seen; 1 is among them.
         """
         n = max(counts.sum(), 1.0)
         plain = float((counts * sigmoid(log_odds())).sum() / n)
         z = np.linspace(-2.2, 2.2, NODES)
         wanted = doubt.at(plain, z).clip(1e-4, 0.98)
         weights, shifts = [], []
-        for factor, before in zip(SLOPES, BEFORE, strict=True):
+        for factor, before in steep:
             grid, told = factor * log_odds(), 0.0
             shift = _shift_to(grid, counts / n, wanted)
             if audited is not None and len(audited.wrong):
@@ -148,19 +152,25 @@ class Scale:
             weights.append(np.log(before) - z**2 / 2 + told)
             shifts.append(shift)
         weight, shift = _normalised(np.concatenate(weights)), np.concatenate(shifts)
-        slope = np.repeat(SLOPES, NODES)
+        factors = [factor for factor, _ in steep]
+        slope = np.repeat(factors, NODES)
         moved = slope[:, None] * log_odds() + shift[:, None]  # [S, BINS]
         rate = (counts * sigmoid(moved)).sum(axis=1) / n
         ratio = _ratio(moved, rate)
         leverage = (ratio - 1.0) / (1.0 + rate[:, None] * (ratio - 1.0))
         chance = 1.0 / np.sqrt(np.maximum((counts * leverage**2).sum(axis=1), 1e-9))
-        centre = SLOPES.index(1.0) * NODES + NODES // 2
+        centre = factors.index(1.0) * NODES + NODES // 2
         quality = _quality(counts / n, ratio[centre], rate[centre])
         share = float(n / (n + sure))
         return cls(weight, slope, shift, rate, chance, share, quality, seen)
 
     def hearing(self, batch: Numbers) -> Self:
-        """Return what is to be believed of slopes and shifts once the rows of a batch [BINS] have been seen."""
+        """Return what is to be believed of slopes and shifts once the rows of a batch [BINS] have been seen.
+
+        Nothing else where only one slope is thought possible: who knows it by other annotators knows the level, too.
+        """
+        if (self.slope == self.slope[0]).all():
+            return self
         used, told = batch > 0, np.log(np.maximum(self.weight, 1e-300))
         for s in range(len(self.shift)):
             ratio = self._ratio_at(s, used)

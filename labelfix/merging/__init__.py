@@ -96,6 +96,7 @@ def edits_of(decisions: Sequence[Decision], manifest: Manifest, left: Mapping[in
     """
     rows_of = rows_of_id(manifest, [one.row for one in decisions])
     changed = sorted((int(row), one) for one in decisions for row in rows_of[one.row])
+    left = _in_rows(left, changed, manifest)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     labels: list[Any] = []
     columns: dict[str, list[Any]] = {
@@ -117,6 +118,20 @@ def edits_of(decisions: Sequence[Decision], manifest: Manifest, left: Mapping[in
         for held, value in zip(columns.values(), values, strict=True):
             held.append(value)
     return Edits(np.array([row for row, _ in changed], np.int64), labels, columns)
+
+
+def _in_rows(
+    left: Mapping[int, float | None], changed: Sequence[tuple[int, Decision]], manifest: Manifest
+) -> Mapping[int, float | None]:
+    """Return how many rows, not items, each decision's rows stand for: the next scan counts answers."""
+    total = sum(left.get(one.row) or 0.0 for _, one in changed)
+    if manifest.annotators is None or not total:
+        return left
+    open_ = manifest.labels >= 0
+    open_[[row for row, _ in changed]] = False
+    if manifest.trusted is not None:
+        open_ &= ~manifest.trusted
+    return {row: None if value is None else value * float(open_.sum()) / total for row, value in left.items()}
 
 
 def _news(

@@ -39,8 +39,7 @@ def file_images(rows: Rows, name: str, root: Place, must_exist: bool = True) -> 
             f"{rows.shown}: column {name!r} holds no path in any row; choose another with --image-col"
         )
     paths, notes = _forward_slashes(paths)
-    paths = _below_root(rows, name, root, paths)
-    _check_inside(rows, name, root, paths)
+    paths = _inside(rows, name, root, _below_root(rows, name, root, paths))
     if missing:
         notes.append(
             f"{missing:,} of {len(paths):,} rows name no image in column {name!r}: they are kept, unreadable"
@@ -77,7 +76,11 @@ def _below_root(rows: Rows, name: str, root: Place, paths: pa.Array) -> pa.Array
     return pc.if_else(absolute, pc.utf8_slice_codeunits(paths, start=len(top)), paths)
 
 
-def _check_inside(rows: Rows, name: str, root: Place, paths: pa.Array) -> None:
+def _inside(rows: Rows, name: str, root: Place, paths: pa.Array) -> pa.Array:
+    """Return paths below the root; one that leads upwards may do so from the manifest's own directory.
+
+    Raises InputError for those that leave the root.
+    """
     odd = pc.and_not(pc.match_substring_regex(paths, _URL), pc.match_substring_regex(paths, _WEB))
     odd = pc.or_(odd, pc.match_substring(paths, "::"))
     row = pc.index(odd, True).as_py()
@@ -86,13 +89,25 @@ def _check_inside(rows: Rows, name: str, root: Place, paths: pa.Array) -> None:
             f"{rows.at(row)}, column {name!r} is {paths[row].as_py()!r}, an address that rows may not name; "
             f"write a path relative to {root.url}"
         )
-    for row in np.flatnonzero(pc.match_substring_regex(paths, _UP).to_numpy(zero_copy_only=False)):
-        path = paths[int(row)].as_py()
-        if re.match(_UP, posixpath.normpath(path.lstrip("/"))):
+    upwards = np.flatnonzero(pc.match_substring_regex(paths, _UP).to_numpy(zero_copy_only=False))
+    if not len(upwards):
+        return paths
+    found = paths.to_pylist()
+    for row in upwards.tolist():
+        path = found[row]
+        if not re.match(_UP, posixpath.normpath(path.lstrip("/"))):
+            continue
+        local = root.local and rows.root.local
+        place = posixpath.normpath(posixpath.join(rows.root.path, path)) if local else ""
+        top = root.path.rstrip("/") + "/"
+        if not local or not place.startswith(top):
+            remedy = f"pass --images {posixpath.dirname(place)}, or whatever directory holds all images"
             raise InputError(
-                f"{rows.at(int(row))}, column {name!r} is {path!r}, which leaves {root.url}; "
-                f"pass --images with a directory that holds all images"
+                f"{rows.at(row)}, column {name!r} is {path!r}, which leaves {root.url}; "
+                f"{remedy if local else 'write paths relative to it'}"
             )
+        found[row] = place.removeprefix(top)
+    return pa.array(found, paths.type)
 
 
 def _check_some_exist(rows: Rows, name: str, images: FileImages) -> None:

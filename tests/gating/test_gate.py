@@ -120,6 +120,7 @@ def test_unknown_classes_and_missing_labels_have_checks_of_their_own_and_are_not
     verdict = judge(batch, run)
     assert verdict.outcome == "fail"
     assert check(verdict, "unknown_class_rate").rows == (0,)
+    assert "does not know ('zebra' (1)); none may" in check(verdict, "unknown_class_rate").message
     assert check(verdict, "unlabelled_rate").rows == (1,)
     assert verdict.scored == 298
 

@@ -291,6 +291,22 @@ def test_rows_that_are_trusted_are_not_left_to_ask_about_however_often_is_merged
     assert (first.unanswered, second.unanswered) == (39, 38)
 
 
+def test_items_that_were_drawn_stand_for_all_rows_that_are_left(tmp_path, make_run):
+    """However many answers each of them has: the next scan counts answers."""
+    sizes = [1 + i % 3 for i in range(60)]
+    lines = [f"r{i},{who},{'ab'[i % 2]}" for i, size in enumerate(sizes) for who in "xyz"[:size]]
+    (tmp_path / "m.csv").write_text("id,annotator,label\n" + "\n".join(lines) + "\n")
+    found = make_run(tmp_path / "m.csv", tmp_path / "run")
+    labelfix.export(found, "csv", tmp_path / "q.csv", budget=20, audit=8)
+    asked = [row["id"] for row in table(tmp_path / "q.csv")]
+    said = [(name, "ab"[int(name[1:]) % 2]) for name in asked]
+    labelfix.merge(found, answers(tmp_path, said), tmp_path / "fixed.csv")
+    told = labelfix.read(tmp_path / "fixed.csv", with_images=False)
+    left = int((~told.trusted).sum())
+    assert told.rounds.stands_for.sum() == pytest.approx(left)
+    assert told.rounds.about(left) is not None
+
+
 def test_rows_of_a_manifest_that_has_moved_are_found_by_id_and_annotator(items, tmp_path):
     lines = (tmp_path / "m.csv").read_text().splitlines()
     (tmp_path / "m.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import labelfix
 from labelfix.errors import ImageUnreadable, InputError
@@ -308,3 +309,25 @@ def test_many_rows_are_read(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_file_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.csv, \.tsv, \.jsonl or \.parquet"):
         labelfix.read(write(tmp_path / "notes.txt", "hello"))
+
+
+@pytest.mark.parametrize("images", ["images", "."])
+def test_paths_that_lead_up_from_the_manifest_are_found_below_the_directory_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: str
+) -> None:
+    for folder in ("images/a", "annotations"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / "images" / "a" / name)
+    (tmp_path / "annotations" / "train.csv").write_text(
+        "image,label\n../images/a/1.png,x\n../images/a/2.png,y\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"which leaves annotations; pass --images .*/images/a, or whatever"):
+        labelfix.read("annotations/train.csv")
+    read = labelfix.read("annotations/train.csv", images=images)
+    assert read.image_names == [
+        f"{'' if images == 'images' else 'images/'}a/{name}" for name in ("1.png", "2.png")
+    ]
+    assert read.images is not None
+    assert read.images.read(1).startswith(b"\x89PNG")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labelfix.gating.formats import markdown, told
-from labelfix.gating.verdict import Verdict
+from labelfix.gating.verdict import Check, Verdict
 
 MOST = 10
 """Errors, and as many warnings, that one step may show; GitHub drops the others without a word."""
@@ -16,14 +16,17 @@ def commands(verdict: Verdict) -> str:
     where = told.location(verdict)
     errors = [c for c in verdict.checks if c.outcome in {"fail", "inconclusive"}]
     warnings = [
-        _command("warning", c.message, where, 1, c.name) for c in verdict.checks if c.outcome == "warn"
+        _command("warning", c.message, where, _line(verdict, c), c.name)
+        for c in verdict.checks
+        if c.outcome == "warn"
     ]
     open_ = [finding for finding in verdict.findings if finding.state != "waived"]
     left = max(MOST - len(warnings), 0)
     for finding in open_[:left]:
         line = verdict.lines.get(finding.row, 1)
         warnings.append(_command("warning", told.described(finding), where, line, "probably a wrong label"))
-    lines = [_command("error", c.message, where, 1, c.name) for c in errors[:MOST]] + warnings[:MOST]
+    lines = [_command("error", c.message, where, _line(verdict, c), c.name) for c in errors[:MOST]]
+    lines += warnings[:MOST]
     said = [told.headline(verdict), told.findings(verdict)]
     if len(errors) > MOST:
         said.append(f"{MOST} of {len(errors)} failed checks are annotated")
@@ -39,6 +42,11 @@ def summary(verdict: Verdict) -> str:
     while len((text := markdown.render(verdict, top)).encode()) > SUMMARY_BYTES and top:
         top //= 2
     return text
+
+
+def _line(verdict: Verdict, check: Check) -> int:
+    """Return the line of the first row that a check is about; the first one where it is about the whole batch."""
+    return verdict.lines.get(check.rows[0], 1) if check.rows else 1
 
 
 def _command(kind: str, message: str, file: str, line: int, title: str) -> str:
