@@ -1,7 +1,7 @@
 """The exception tree: every error a user can meet, with its exit code, and the hints.
 
 Exit codes: 0 fine, 1 the gate failed, 2 bad usage or configuration, 3 input that cannot be read,
-4 internal error, 5 inconclusive, 130 interrupted.
+4 internal error, 5 inconclusive, 130 interrupted, 141 the reader of a pipe went away, 143 terminated.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from labelfix.learn.kernel import HELD as KERNEL
 from labelfix.learn.kernel import Kernel
 from labelfix.learn.known import Known
 from labelfix.learn.neighbours import Neighbours, Projection
+from labelfix.learn.probe import HELD as HEADS
 from labelfix.learn.probe import Heads
 from labelfix.rundir import RunDir
 from labelfix.trajectories import Floats, Ints
@@ -27,7 +28,6 @@ from labelfix.trajectories import Floats, Ints
 SCHEMA = 3
 """Version of what a gate reads; another one is refused."""
 KNOWN = ("keys", "groups", "folds", "labels", "component", "reliability", "around", "vectors", "step")
-HEADS = ("weight", "bias", "mean", "scale", "progress")
 BEHAVIOUR = ("suspicion", "labels", "rows", "trusted", "directions")
 
 

@@ -30,7 +30,7 @@ class RowFacts:
     """What is known of each of the N manifest rows apart from opinions."""
 
     status: NDArray[np.object_]
-    """[N] scored, unreadable, unlabelled, singleton_class."""
+    """[N] scored, unreadable, unlabelled, singleton_class; of a gate also unknown_class, entangled."""
     reason: NDArray[np.object_]
     """[N] why a row was not scored, else ""."""
     outlier: NDArray[np.bool_]

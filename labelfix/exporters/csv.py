@@ -13,6 +13,7 @@ from labelfix.errors import InputError
 from labelfix.exporters.answers import Answer
 from labelfix.exporters.queue import Queue
 from labelfix.exporters.rows import ANSWERED, answers_of
+from labelfix.readers.delimited import header_of
 from labelfix.rundir import writing
 
 _RISKY = re.compile(r"'*[=+\-@\t\r]")
@@ -49,8 +50,7 @@ class Csv:
             raise InputError(
                 f"{path}: cannot be read as UTF-8 text ({error}); save it as CSV UTF-8"
             ) from error
-        head = text.partition("\n")[0]
-        separator = max(",;\t", key=head.count)
+        _, separator, _ = header_of(text, path.suffix.lower() == ".tsv")
         try:
             lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
         except csv.Error as error:

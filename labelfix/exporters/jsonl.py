@@ -25,7 +25,7 @@ class JsonLines:
         return [out]
 
     def recognises(self, path: Path) -> bool:
-        """Say yes to .jsonl whose objects have an id; Prodigy's have theirs in `meta`."""
+        """Say yes to .jsonl without `meta` in its first line; Prodigy's objects have their ids there."""
         return path.suffix.lower() in {".jsonl", ".ndjson"} and "meta" not in first_line(path)
 
     def answers(self, path: Path) -> list[Answer]:

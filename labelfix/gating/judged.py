@@ -52,7 +52,8 @@ class Compared:
     shares: NDArray[np.float64]
     """[K] of its rows by class."""
     rows: int
-    """Of the reference, that shares and quantiles were taken from."""
+    """Of the reference that were scored as unseen ones; shares were taken from these, quantiles from up to twice as
+    many."""
     copy_of: NDArray[np.object_]
     """[N] id of a row of the reference that shows the same; "" = none."""
     copy_label: NDArray[np.object_]

@@ -6,8 +6,9 @@ import csv
 import io
 from pathlib import Path
 
+from labelfix.readers.delimited import header_of
+
 TEXT = (".csv", ".tsv", ".jsonl", ".ndjson")
-SEPARATORS = (",", "\t", ";", "|")
 
 
 def lines_of(source: str, rows: int) -> dict[int, int]:
@@ -16,7 +17,8 @@ def lines_of(source: str, rows: int) -> dict[int, int]:
     if path.suffix.lower() not in TEXT or not path.is_file():
         return {}
     text = path.read_bytes().decode("utf-8-sig", "replace")
-    found = _json_lines(text) if path.suffix.lower() in {".jsonl", ".ndjson"} else _delimited(text)
+    ending = path.suffix.lower()
+    found = _json_lines(text) if ending in {".jsonl", ".ndjson"} else _delimited(text, ending == ".tsv")
     return dict(enumerate(found)) if len(found) == rows else {}
 
 
@@ -24,10 +26,9 @@ def _json_lines(text: str) -> list[int]:
     return [number for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _delimited(text: str) -> list[int]:
+def _delimited(text: str, tabs: bool) -> list[int]:
     """Return the first line of each record after the header."""
-    head = text.split("\n", 1)[0]
-    separator = max(SEPARATORS, key=head.count)
+    _, separator, _ = header_of(text, tabs)
     reader, starts, line = csv.reader(io.StringIO(text, newline=""), delimiter=separator), [], 1
     for record in reader:
         if record:  # blank lines are no rows

@@ -20,12 +20,9 @@ def delimited(data: bytes, shown: str, tabs: bool = False) -> tuple[pa.Table, li
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")  # line ends of old Macintosh programs
     text = checked_utf8(data, shown)
-    header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
+    header, separator, usual = header_of(text, tabs)
     if not header.strip():
         raise InputError(f"{shown}: is empty; a table needs a header line and rows")
-    usual = "\t" if tabs else ","
-    separator = usual if usual in header else max(SEPARATORS, key=header.count)
-    separator = separator if separator in header else usual
     notes = [] if separator == usual else [f"{shown}: columns are separated by {SEPARATORS[separator]}"]
     table = _fast(data, header, separator)
     if table is None:
@@ -33,6 +30,14 @@ def delimited(data: bytes, shown: str, tabs: bool = False) -> tuple[pa.Table, li
     if not table.num_rows:
         raise InputError(f"{shown}: has a header line but no rows; export it again with its rows")
     return table, notes
+
+
+def header_of(text: str, tabs: bool = False) -> tuple[str, str, str]:
+    """Return the first line of a table, what separates its columns, and what usually does."""
+    header = text.lstrip("\r\n").replace("\r", "\n").split("\n", 1)[0]
+    usual = "\t" if tabs else ","
+    separator = usual if usual in header else max(SEPARATORS, key=header.count)
+    return header, separator if separator in header else usual, usual
 
 
 def checked_utf8(data: bytes, shown: str) -> str:

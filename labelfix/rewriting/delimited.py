@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from labelfix.errors import InputError
-from labelfix.readers.delimited import SEPARATORS, checked_utf8
+from labelfix.readers.delimited import checked_utf8, header_of
 from labelfix.rewriting.edits import KEPT, PREFIX, Edits
 
 BOM = "\ufeff"
@@ -19,7 +19,7 @@ def rewrite_delimited(
     """Return the file's bytes with the edits; raises InputError when rows cannot be told apart as they were read."""
     text = checked_utf8(data, shown)
     mark = BOM if data.startswith(BOM.encode()) else ""
-    separator = _separator(text, tabs)
+    _, separator, _ = header_of(text, tabs)
     field, record = _patterns(separator)
     records = [found for found in record.finditer(text) if found.group(1)]
     head = records[0]
@@ -58,7 +58,7 @@ def rewrite_delimited(
 def raw_cells(data: bytes, shown: str, tabs: bool, name: str) -> list[str]:
     """Return a column's cells [N] as they stand in the file, quotes and all."""
     text = checked_utf8(data, shown)
-    separator = _separator(text, tabs)
+    _, separator, _ = header_of(text, tabs)
     field, record = _patterns(separator)
     head, *rest = [found for found in record.finditer(text) if found.group(1)]
     at = next(csv.reader([head.group(1)], delimiter=separator)).index(name)
@@ -95,14 +95,6 @@ def _without(text: str, separator: str, gone: set[str]) -> str:
                 pieces.append(text[at : start if first else start - 1])
                 at = end + 1 if first else end
     return "".join(pieces) + text[at:]
-
-
-def _separator(text: str, tabs: bool) -> str:
-    """Choose as the reader does."""
-    header = text.lstrip("\r\n").replace("\r", "\n").split("\n", 1)[0]
-    usual = "\t" if tabs else ","
-    separator = usual if usual in header else max(SEPARATORS, key=header.count)
-    return separator if separator in header else usual
 
 
 def _patterns(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:

@@ -30,7 +30,7 @@ chunked beyond it."""
 
 
 class TMLCNet(nn.Module):
-    """(sequence [n, C, STEPS, 16], summary [n, C, WIDTH]) → log q [n, C + 1]; about 30 thousand weights."""
+    """(sequence [n, C, STEPS, 16], summary [n, C, WIDTH]) → log q [n, C + 1]; about 39 thousand weights."""
 
     def __init__(self, encoder_hidden: int = 32, decoder_hidden: int = 64) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 Li 2025, §3.2 names category- and global-normalised loss, prediction entropy and NLO; we read the last as the
 normalised order of the loss. All statistics are fitted on the training rows once (`Norms`) and used unchanged for
-unseen rows. Cost at K = 1,000: quantile grids K × 17 and one K × K table a block, 8 MB in all.
+unseen rows. Cost at K = 1,000: quantile grids K × 17 and three K × K tables a block, 24 MB in all.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def mislabelled(rng: np.random.Generator, x: Floats, y: Ints, K: int, source: st
     family = str(rng.choice(list(FAMILIES), p=[0.16, 0.07, 0.14, 0.03, 0.38, 0.06, 0.08, 0.08, 0.0]))
     low, high, _ = RATES[int(rng.choice(len(RATES), p=[share for *_, share in RATES]))]
     rate = rng.uniform(low, high) if high > 0 else 0.0
-    most = {"pair": 0.45, "majority": 0.3, "cluster": 0.3}.get(family, 0.5)
+    most = {"pair": 0.45, "cluster": 0.3}.get(family, 0.5)
     given = FAMILIES[family](x, y, K, min(rate, most, 0.9 * (K - 1) / K), rng) if rate else y.copy()
     return Task(x.astype(np.float32), y, given, K, family if rate else "none", source)
 
