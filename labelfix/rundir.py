@@ -56,7 +56,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
         free = "free some space there, or choose another place with -o or --cache, then --resume"
         return OutputError(f"{path}: cannot be written, the disk is full; {free}")
     why = error.strerror or error
-    return OutputError(f"{path}: cannot be written ({why}); choose another place, or make it writable")
+    remedy = "make it writable, or choose another place with -o or --cache"
+    return OutputError(f"{path}: cannot be written ({why}); {remedy}")
 
 
 def check_spared(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:

@@ -191,7 +191,7 @@ CASES: dict[str, Case] = {
     ),
     "features too large": (
         lambda: features(spoil(7, 1e9)), (*MANIFEST, *WITH), 3,
-        "values beyond ±65504 do not fit into float16",
+        "x.npy: the features do not fit into float16, one is ±1e+09; scale them down",
     ),
     "features all alike": (
         lambda: features(np.ones_like), (*MANIFEST, *WITH), 5, "m.csv: all rows are copies of each other",

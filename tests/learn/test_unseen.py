@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelfix.intake import hashes
+from labelfix.intake import hashes, text_hashes
 from labelfix.learn import kernel, neighbours, probe
 from labelfix.learn.features import Features
 from labelfix.learn.known import Known, meet
@@ -34,7 +34,7 @@ def known_of(x: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
     features, rows = Features.from_array(x), np.arange(len(x))
     keys = keyed(x)
     numbers = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int32)
-    named = np.zeros_like(keys) if groups is None else hashes([groups.astype(object).reshape(-1, 1)])
+    named = np.zeros_like(keys) if groups is None else text_hashes(groups.astype(object))
     found = neighbours.find(features, rows, keys, numbers, 5, 0, "rows")
     folds = probe.assign_folds(found.component, keys if groups is None else named, 5)
     recipe = Recipe(epochs=3, checkpoints=3)
@@ -48,7 +48,7 @@ def known_of(x: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
 
 def met(known: Known, x: np.ndarray, groups: np.ndarray | None = None):
     keys = keyed(x)
-    named = np.zeros_like(keys) if groups is None else hashes([groups.astype(object).reshape(-1, 1)])
+    named = np.zeros_like(keys) if groups is None else text_hashes(groups.astype(object))
     return meet(known, Features.from_array(x), np.arange(len(x)), keys, named)
 
 
