@@ -81,15 +81,17 @@ class Level:
         """
         if self.crowd:
             return False
-        joint = joint_rate(*self.views) if len(self.views) == 2 else rate
-        differ = self.readers_differ > WEAK + WEAK_BY_RATE * max(rate, joint) and not self.is_unswayed
+        differ = self.readers_differ > WEAK + WEAK_BY_RATE * self._highest(rate) and not self.is_unswayed
         return differ or self.is_hopeless(rate)
 
     def is_hopeless(self, rate: float) -> bool:
         """Say whether the model knows next to nothing of the classes: most labels would be wrong, at an error rate."""
-        joint = joint_rate(*self.views) if len(self.views) == 2 else rate
         unlearnt = self.contradicted is not None and self.contradicted > UNLEARNT
-        return not self.crowd and (max(rate, joint) > MOSTLY_WRONG or unlearnt)
+        return not self.crowd and (self._highest(rate) > MOSTLY_WRONG or unlearnt)
+
+    def _highest(self, rate: float) -> float:
+        """Return the higher of an error rate and what the views agree on, where there are two."""
+        return max(rate, joint_rate(*self.views)) if len(self.views) == 2 else rate
 
     @property
     def is_unswayed(self) -> bool:
