@@ -96,6 +96,21 @@ class Correction:
         return Correction(first.corrector, *(join(name) for name in fields))
 
 
+def conflicting(copies: NDArray[np.integer], labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which rows [N] have a copy with another label.
+
+    `copies` numbers each row's set of copies, `labels` its class [N]; -1 = none.
+    """
+    found = np.zeros(len(copies), bool)
+    rows = np.flatnonzero((copies >= 0) & (labels >= 0))
+    if len(rows):
+        _, group = np.unique(copies[rows], return_inverse=True)
+        width = int(labels[rows].max()) + 1
+        carried = np.unique(group * width + labels[rows]) // width
+        found[rows] = (np.bincount(carried) > 1)[group]
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
     """findings.parquet: one row per manifest row, in manifest order, none dropped."""
@@ -140,6 +155,15 @@ class Findings:
         rank = self.table.column("rank").to_numpy()
         ranked = np.flatnonzero(~np.isnan(rank.astype(float)))
         return ranked[np.argsort(rank[ranked], kind="stable")]
+
+    def copies(self) -> NDArray[np.int64]:
+        """Return the number [N] of each row's set of copies; -1 = none."""
+        return np.asarray(self.table.column("duplicate_group").fill_null(-1).to_numpy(), np.int64)
+
+    def conflicting(self) -> NDArray[np.bool_]:
+        """Return which rows [N] have a copy with another label."""
+        labels = self.table.column("label").combine_chunks().dictionary_encode().indices.fill_null(-1)
+        return conflicting(self.copies(), labels.to_numpy(zero_copy_only=False))
 
     def soft_labels(self) -> NDArray[np.float32]:
         """[N, K] corrected label distributions; rows that were not scored keep their given label, or are zeros.

@@ -15,7 +15,7 @@ from labelfix.correctors.level import fit_level, with_suspicion
 from labelfix.correctors.replacing import leads
 from labelfix.errors import UsageError
 from labelfix.evidence import Evidence, EvidenceChunk
-from labelfix.findings import LISTED_FROM, SOFT_LABEL, Correction, State
+from labelfix.findings import LISTED_FROM, SOFT_LABEL, Correction, State, conflicting
 from labelfix.manifest import Manifest
 from labelfix.tmlc.calibrate import error_rate
 from labelfix.tmlc.level import Level
@@ -283,7 +283,7 @@ def _reasons(
                 f"the model that did not see this label preferred {name!r} in {times} of {epochs} epochs"
             )
         reasons[scored.rows[at]] = "; ".join(said) or f"no evidence speaks clearly, {name!r} comes closest"
-    for row in _conflicting(manifest, facts):
+    for row in np.flatnonzero(conflicting(_copies(manifest, facts), manifest.labels)):
         also = "a copy of this image carries another label"
         reasons[row] = f"{reasons[row]}; {also}" if reasons[row] else also
     reasons[scored.rows[trusted]] = "the label is trusted"
@@ -300,17 +300,3 @@ def _copies(manifest: Manifest, facts: RowFacts) -> NDArray[np.int64]:
     pairs = np.unique(np.stack([group[rows], items], axis=1), axis=0)
     alone = np.bincount(pairs[:, 0], minlength=int(group.max()) + 1) == 1
     return np.where((group >= 0) & alone[group], np.int64(-1), group)
-
-
-def _conflicting(manifest: Manifest, facts: RowFacts) -> NDArray[np.int64]:
-    """Rows that have a copy with another label."""
-    copies = _copies(manifest, facts)
-    rows = np.flatnonzero((copies >= 0) & (manifest.labels >= 0))
-    if len(rows) == 0:
-        return rows
-    _, group = np.unique(copies[rows], return_inverse=True)
-    low = np.full(group.max() + 1, np.iinfo(np.int32).max)
-    high = np.full(group.max() + 1, -1)
-    np.minimum.at(low, group, manifest.labels[rows])
-    np.maximum.at(high, group, manifest.labels[rows])
-    return np.asarray(rows[(low != high)[group]])

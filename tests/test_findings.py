@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labelfix.errors import InputError
-from labelfix.findings import SCHEMA, SOFT_LABEL, Correction, Findings, State
+from labelfix.findings import SCHEMA, SOFT_LABEL, Correction, Findings, State, conflicting
 
 CLASSES = ["bird", "cat", "dog", "eel"]
 
@@ -120,3 +122,13 @@ def test_a_state_survives_saving_and_a_damaged_one_is_named(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(json.dumps({}).encode())
     with pytest.raises(InputError, match=r"x\.safetensors: the saved state cannot be read"):
         State.load(tmp_path / "x.safetensors")
+
+
+@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 2)), max_size=12))
+def test_rows_conflict_that_have_a_copy_with_another_label(rows):
+    copies, labels = (np.array([row[side] for row in rows], np.int64) for side in (0, 1))
+    expected = [
+        copy >= 0 and label >= 0 and any(c == copy and 0 <= other != label for c, other in rows)
+        for copy, label in rows
+    ]
+    assert conflicting(copies, labels).tolist() == expected

@@ -33,7 +33,7 @@ def answers_of(rows: Iterable[Mapping[str, Any]], names: Sequence[str], path: Pa
             f"{path}: has no column 'answer' (nor 'label' and 'decision'), so it answers nothing; its columns: "
             f"{', '.join(names)}"
         )
-    return [answer_of(row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
+    return [answer_of(row, f"{path}: row {number} (the first is 0)") for number, row in enumerate(rows)]
 
 
 def answer_of(row: Mapping[str, Any], where: str) -> Answer:

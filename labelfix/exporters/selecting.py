@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -22,27 +21,17 @@ AUDIT = 0.1
 Mask = NDArray[np.bool_]
 
 
-def _flag(name: str) -> Callable[[pa.Table], Mask]:
-    return lambda table: pc.fill_null(table.column(name), False).to_numpy().astype(bool)
+def _flag(name: str) -> Callable[[Findings], Mask]:
+    return lambda findings: pc.fill_null(findings.table.column(name), False).to_numpy().astype(bool)
 
 
-def _conflict(table: pa.Table) -> Mask:
-    """Rows that have a copy with another label."""
-    pairs = table.select(["duplicate_group", "label"])
-    groups = pairs.group_by("duplicate_group").aggregate([("label", "count_distinct")])
-    at_odds = groups.filter(pc.greater(groups.column("label_count_distinct"), 1)).column("duplicate_group")
-    return np.asarray(
-        pc.is_in(table.column("duplicate_group"), value_set=at_odds.drop_null()).to_numpy(), bool
-    )
-
-
-ISSUES: dict[str, Callable[[pa.Table], Mask]] = {
+ISSUES: dict[str, Callable[[Findings], Mask]] = {
     "label-error": _flag("is_label_error"),
     "auto-fix": _flag("auto_fix"),
     "ambiguous": _flag("is_ambiguous"),
     "outlier": _flag("is_outlier"),
-    "duplicate": lambda table: pc.is_valid(table.column("duplicate_group")).to_numpy(),
-    "conflict": _conflict,
+    "duplicate": lambda findings: findings.copies() >= 0,
+    "conflict": Findings.conflicting,
 }
 """What `--only` may ask for → the rows [N] it is true of."""
 
@@ -144,7 +133,7 @@ def select(findings: Findings, selection: Selection, trusted: Mask | None = None
         only = ("label-error",)
     fits = np.ones(len(pool), bool)
     if only:
-        fits = np.logical_or.reduce([ISSUES[name](findings.table) for name in only])[pool]
+        fits = np.logical_or.reduce([ISSUES[name](findings) for name in only])[pool]
     if selection.min_suspicion is not None:
         fits &= suspicion[pool] >= selection.min_suspicion
     if selection.per_class is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.gating.judged import Judged, numbers
+from labelfix.gating.judged import Judged
 from labelfix.gating.policy import Policy
 from labelfix.gating.verdict import Check, Comparison
 from labelfix.reporting.words import percent, plural, visible
@@ -55,19 +55,9 @@ def count_checks(
 
 def conflicts(judged: Judged) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows that have a copy with another label: in the batch, and in the reference."""
-    table = judged.findings.table
-    group = np.nan_to_num(numbers(table, "duplicate_group"), nan=-1.0)
-    rows = np.flatnonzero((group >= 0) & (judged.labels != ""))
-    within = rows[:0]
-    if len(rows):
-        _, code = np.unique(judged.labels[rows].astype(str), return_inverse=True)
-        _, of = np.unique(group[rows], return_inverse=True)
-        low, high = np.full(of.max() + 1, len(rows)), np.full(of.max() + 1, -1)
-        np.minimum.at(low, of, code)
-        np.maximum.at(high, of, code)
-        within = rows[(low != high)[of]]
+    within = np.flatnonzero(judged.findings.conflicting())
     if judged.compared is None:
-        return within, rows[:0]
+        return within, within[:0]
     other = judged.compared.copy_label
     return within, np.flatnonzero(
         (judged.compared.copy_of != "") & (judged.labels != "") & (other != judged.labels)

@@ -172,7 +172,7 @@ def summarise(
     rate = _rate(findings.meta.get("estimated_errors") or record.get("estimated_errors"))
     pairs = pairs or expected_pairs(findings, suspicion)
     curve, stop = yield_curve(suspicion[order])
-    conflict_count, conflicts = _conflicts(table)
+    conflict_count, conflicts = _conflicts(findings)
     timings = record.get("timings") or {}
     return Summary(
         run=str(run) if run is not None else None,
@@ -308,17 +308,17 @@ def _agreement(findings: Findings) -> Agreement | None:
     return Agreement(findings.correctors[0], both, only_ours, only_theirs)
 
 
-def _conflicts(table: pa.Table, count: int = 3) -> tuple[int, tuple[Conflict, ...]]:
-    members = table.select(["duplicate_group", "label", "id"])
-    members = members.filter(pc.is_valid(members.column("duplicate_group")))
-    members = members.filter(pc.is_valid(members.column("label")))
-    groups = members.group_by("duplicate_group").aggregate([("label", "count_distinct")])
-    groups = groups.filter(pc.greater(groups.column("label_count_distinct"), 1)).sort_by("duplicate_group")
+def _conflicts(findings: Findings, count: int = 3) -> tuple[int, tuple[Conflict, ...]]:
+    rows = np.flatnonzero(findings.conflicting())
+    group = findings.copies()[rows]
+    groups = np.unique(group)
     found = []
-    for group in groups.column("duplicate_group").slice(0, count).to_pylist():
-        rows = members.filter(pc.equal(members.column("duplicate_group"), group))
-        rows = rows.group_by(["id", "label"], use_threads=False).aggregate([]).slice(0, 4)
-        found.append(Conflict(tuple(rows.column("id").to_pylist()), tuple(rows.column("label").to_pylist())))
+    for one in groups[:count]:
+        members = findings.table.select(["id", "label"]).take(pa.array(rows[group == one]))
+        members = members.group_by(["id", "label"], use_threads=False).aggregate([]).slice(0, 4)
+        found.append(
+            Conflict(tuple(members.column("id").to_pylist()), tuple(members.column("label").to_pylist()))
+        )
     return len(groups), tuple(found)
 
 

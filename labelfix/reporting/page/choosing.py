@@ -98,23 +98,15 @@ def _not_empty(findings: Findings) -> pa.Array:
 def _conflicts(
     findings: Findings, order: NDArray[np.intp]
 ) -> tuple[list[NDArray[np.intp]], NDArray[np.bool_]]:
-    table = findings.table
-    usable = pc.and_(pc.is_valid(table.column("duplicate_group")), pc.is_valid(table.column("label")))
-    rows = np.flatnonzero(usable.to_numpy())
-    conflicting = np.zeros(len(findings), bool)
+    conflicting = findings.conflicting()
+    rows = np.flatnonzero(conflicting)
     if not len(rows):
         return [], conflicting
-    group = table.column("duplicate_group").take(pa.array(rows)).to_numpy().astype(np.int64)
-    label = table.column("label").combine_chunks().dictionary_encode().indices.take(pa.array(rows)).to_numpy()
-    _, group = np.unique(group, return_inverse=True)
-    pairs = np.unique(group * (int(label.max()) + 1) + label)
-    different = np.bincount(pairs // (int(label.max()) + 1), minlength=int(group.max()) + 1) > 1
-    rows, group = rows[different[group]], group[different[group]]
-    conflicting[rows] = True
+    _, group = np.unique(findings.copies()[rows], return_inverse=True)
     place = np.full(len(findings), len(findings))
     place[order] = np.arange(len(order))
-    best = np.full(len(different), len(findings))
+    best = np.full(int(group.max()) + 1, len(findings))
     np.minimum.at(best, group, place[rows])
     by = np.lexsort((place[rows], group, best[group]))
     starts = np.flatnonzero(np.diff(group[by], prepend=-1))
-    return np.split(rows[by], starts[1:]) if len(rows) else [], conflicting
+    return np.split(rows[by], starts[1:]), conflicting
