@@ -1,4 +1,5 @@
-"""What each method makes of less evidence: unseen rows, no neighbours, probabilities alone, one epoch.
+"""What each method makes of less evidence: unseen rows, no neighbours, no second learner, one epoch, probabilities
+alone.
 
     python examples/benchmarks/regimes.py flowers.parquet --truth species --noise symmetric:0.1 --weights W
 
@@ -60,6 +61,7 @@ REGIMES: dict[str, tuple[Callable[[Replay], Replay], Callable[[EvidenceChunk], E
     "everything": (lambda whole: whole, as_seen),
     "unseen rows": (lambda whole: whole, as_unseen),
     "no neighbours": (lambda whole: dataclasses.replace(whole, neighbours=None, _kept=[]), as_seen),
+    "no second learner": (lambda whole: dataclasses.replace(whole, kernel=None, _kept=[]), as_seen),
     "one epoch": (last_epoch, as_seen),
     "probabilities alone": (probabilities_alone, as_seen),
 }
