@@ -178,6 +178,8 @@ def _descend(
     """
     import torch
 
+    from labelfix.learn.descent import AdamW
+
     device = choose_device(recipe)
     dtype = choose_dtype(recipe, device)
     count, width, (F, K) = len(rows), features.shape[1], priors.shape
@@ -202,11 +204,7 @@ def _descend(
 
     # One weight matrix for all heads (d, F·K); the gradient of softmax regression is written down, not recorded.
     weight, bias = torch.zeros(width, F * K, device=device), torch.tensor(priors.ravel(), device=device)
-    groups = [
-        {"params": [weight], "weight_decay": recipe.weight_decay},
-        {"params": [bias], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), fused=True)
+    descent = AdamW((weight, bias), (recipe.weight_decay, 0.0), betas=(0.9, 0.99))
     held_weight = np.empty((len(stops), F, width, K), np.float16)
     held_bias = np.empty((len(stops), F, K), np.float32)
     step = 0
@@ -223,11 +221,9 @@ def _descend(
                 slope /= slope.sum(dim=2, keepdim=True)
                 residual(slope, picked)
                 slope = slope.view(-1, F * K)
-                weight.grad, bias.grad = (x.T @ slope.to(dtype)).float(), slope.sum(dim=0)
                 step += 1
-                for group in optimiser.param_groups:  # torch's schedulers take as long as the step itself
-                    group["lr"] = peak * schedule_share(step, total)
-                optimiser.step()
+                slopes = (x.T @ slope.to(dtype)).float(), slope.sum(dim=0)
+                descent.step(slopes, peak * schedule_share(step, total))
                 if step in stops:
                     kept = stops.index(step)
                     half = weight.view(width, F, K).permute(1, 0, 2).clamp(-6e4, 6e4).half()
