@@ -46,7 +46,7 @@ from labelfix.readers.interface import Columns
 from labelfix.remembering import remember
 from labelfix.reporting.page.writing import write_page
 from labelfix.rundir import RunDir
-from labelfix.scoring import RowFacts, Scored
+from labelfix.scoring import Opinions, RowFacts
 from labelfix.tmlc.level import Level
 
 VERSIONS = ("labelfix", "torch", "timm", "faiss-cpu", "cleanlab", "numpy", "pyarrow")
@@ -157,7 +157,7 @@ def scan(
 
 
 def _write(
-    run: RunDir, manifest: Manifest, facts: RowFacts, evidence: Replay, recorder: Recorder, scored: Scored,
+    run: RunDir, manifest: Manifest, facts: RowFacts, evidence: Replay, recorder: Recorder, scored: Opinions,
     settings: Mapping[str, Any], identity: dict[str, Any],
 ) -> Findings:  # fmt: skip
     """Write trajectories and findings; `settings` are those of the primary corrector's state."""

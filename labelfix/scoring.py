@@ -40,7 +40,7 @@ class RowFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class Opinions:
     """Opinions on n rows, and the evidence that reasons are worded from."""
 
     rows: NDArray[np.int64]
@@ -77,7 +77,7 @@ def fit(evidence: Evidence, correctors: Mapping[str, Corrector]) -> dict[str, St
 def score(
     evidence: Evidence, correctors: Mapping[str, Corrector], states: Mapping[str, State],
     seen: Callable[[EvidenceChunk], None],
-) -> Scored:  # fmt: skip
+) -> Opinions:  # fmt: skip
     """Score all rows chunk by chunk; `seen` is called with each chunk."""
     parts: dict[str, list[Correction]] = {name: [] for name in correctors}
     rows, votes, preferred, agreeing = [], [], [], []
@@ -99,8 +99,8 @@ def score(
     if not rows:
         none, listed = np.zeros(0, np.float32), np.zeros((0, 1), np.float32)
         empty = {name: Correction(name, none, listed.astype(np.int32), listed, none) for name in correctors}
-        return Scored(none.astype(np.int64), empty, none, none, np.zeros((0, 2), np.int64))
-    return Scored(
+        return Opinions(none.astype(np.int64), empty, none, none, np.zeros((0, 2), np.int64))
+    return Opinions(
         np.concatenate(rows),
         {name: Correction.concatenate(found) for name, found in parts.items()},
         np.concatenate(votes),
@@ -162,7 +162,7 @@ def _agreeing(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> NDArray[np.
 
 
 def tabulate(
-    manifest: Manifest, scored: Scored, facts: RowFacts, epochs: int, settings: Mapping[str, Any]
+    manifest: Manifest, scored: Opinions, facts: RowFacts, epochs: int, settings: Mapping[str, Any]
 ) -> tuple[pa.Table, dict[str, float]]:
     """Build the findings table in manifest order, and the estimated error rate.
 
@@ -264,7 +264,7 @@ def _soft_labels(
 
 
 def _reasons(
-    manifest: Manifest, scored: Scored, facts: RowFacts, told: NDArray[np.bool_], trusted: NDArray[np.bool_],
+    manifest: Manifest, scored: Opinions, facts: RowFacts, told: NDArray[np.bool_], trusted: NDArray[np.bool_],
     suggested: NDArray[np.int32], epochs: int,
 ) -> pa.Array:  # fmt: skip
     """Say why, for rows that were flagged, are ambiguous, trusted, or were not scored; "" for the others."""

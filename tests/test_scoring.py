@@ -12,7 +12,7 @@ import pytest
 from labelfix.evidence import EvidenceChunk
 from labelfix.findings import Correction
 from labelfix.manifest import Manifest
-from labelfix.scoring import RowFacts, Scored, score, tabulate
+from labelfix.scoring import Opinions, RowFacts, score, tabulate
 
 N = 200
 
@@ -38,7 +38,7 @@ def table(wrong: np.ndarray, *, trusted: np.ndarray | None = None, **settings: o
     )
     found, _ = tabulate(
         manifest,
-        Scored(np.arange(n), {"tmlc": correction}, nothing, nothing, np.zeros((n, 2), int)),
+        Opinions(np.arange(n), {"tmlc": correction}, nothing, nothing, np.zeros((n, 2), int)),
         facts,
         1,
         settings,
@@ -99,7 +99,7 @@ def test_where_all_labels_are_trusted_none_is_estimated_to_be_wrong() -> None:
     correction = Correction("tmlc", p[:, 1], order, p[:, ::-1].copy(), p[:, 1])
     facts = RowFacts(np.full(2, "scored", object), np.full(2, "", object), np.zeros(2, bool), np.full(2, -1))
     nothing = np.full(2, np.nan, np.float32)
-    scored = Scored(np.arange(2), {"tmlc": correction}, nothing, nothing, np.zeros((2, 2), int))
+    scored = Opinions(np.arange(2), {"tmlc": correction}, nothing, nothing, np.zeros((2, 2), int))
     _, estimate = tabulate(manifest, scored, facts, 1, {})
     assert estimate == {"rate": 0.0, "low": 0.0, "high": 0.0}
 

@@ -17,7 +17,7 @@ from labelfix.correctors.building import sparse
 from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
 from labelfix.progress import Silent
-from labelfix.scoring import Scored
+from labelfix.scoring import Opinions
 from labelfix.tmlc import perception
 from labelfix.tmlc.bank import Lesson
 from labelfix.tmlc.judgement import SAMPLE
@@ -73,7 +73,7 @@ def ceiling(
         "ceiling", wrong - log_q[:, 0], candidates, np.exp(log_q[:, :-1]), suspicion=suspicion
     )  # fmt: skip
     nothing = np.full(len(at), np.nan, np.float32)
-    scored = Scored(where, {"ceiling": said}, nothing, nothing, np.zeros((len(at), 2), np.int64))
+    scored = Opinions(where, {"ceiling": said}, nothing, nothing, np.zeros((len(at), 2), np.int64))
     return opinion_of(scored, evidence, rows, {}, time.perf_counter() - began)
 
 

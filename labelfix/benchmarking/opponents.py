@@ -24,7 +24,7 @@ from labelfix.evidence import Evidence, EvidenceChunk
 from labelfix.findings import Correction, State
 from labelfix.learn.replay import Replay
 from labelfix.manifest import Manifest
-from labelfix.scoring import RowFacts, Scored
+from labelfix.scoring import Opinions, RowFacts
 from labelfix.trajectories import Floats, Ints
 
 OURS = "tmlc"
@@ -194,7 +194,7 @@ def blindly(opinion: Opinion, given: Ints) -> Opinion:
 
 
 def opinion_of(
-    scored: Scored, evidence: Replay, rows: Manifest, settings: Mapping[str, Any], seconds: float
+    scored: Opinions, evidence: Replay, rows: Manifest, settings: Mapping[str, Any], seconds: float
 ) -> Opinion:
     """Turn the correction of the one method in `scored` into an opinion, by the rules of a scan."""
     ((name, correction),) = scored.corrections.items()

@@ -61,7 +61,7 @@ def _pair_cuts(evidence: Evidence) -> Floats:
     from cleanlab.count import compute_confident_joint
     from cleanlab.filter import _keep_at_least_n_per_class
 
-    labels, p = gather(evidence)
+    labels, p = labels_and_probabilities(evidence)
     K = evidence.classes
     joint = compute_confident_joint(labels, p)
     prune = _keep_at_least_n_per_class(prune_count_matrix=joint.T, n=1, frac_noise=1.0)  # [true j, given k]
@@ -91,7 +91,7 @@ def _quality_cut(evidence: Evidence) -> float:
     return float(quality[count - 1]) if count else -1.0
 
 
-def gather(evidence: Evidence) -> tuple[Ints, Floats]:
+def labels_and_probabilities(evidence: Evidence) -> tuple[Ints, Floats]:
     """Return labels [n] and final out-of-fold probabilities [n, K] of all rows, in chunk order."""
     parts: list[tuple[NDArray[Any], NDArray[Any]]] = [
         (c.labels, _probabilities(c)) for c in evidence.chunks()

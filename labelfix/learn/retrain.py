@@ -17,7 +17,7 @@ from labelfix.progress import Progress, Silent
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class Job:
     """What a process must know to train one model; n rows."""
 
     pixels: Path
@@ -32,32 +32,32 @@ class Lesson:
     """K."""
 
 
-def retrain(lesson: Lesson, progress: Progress) -> tuple[classifier.Classifier, Plan]:
+def retrain(job: Job, progress: Progress) -> tuple[classifier.Classifier, Plan]:
     """Train a model from its checkpoint on, alone or with the processes of torchrun, and say how it was done.
 
     Models of the same recipe begin with the same weights; with the same rows they see them in the same order, so that
     only their labels make a difference. Raises UsageError for a model that cannot be used or does not converge.
     """
-    processes.hand_out(partial(_help, lesson))
-    return _train(lesson, progress)
+    processes.hand_out(partial(_help, job))
+    return _train(job, progress)
 
 
-def _help(lesson: Lesson) -> None:
-    _train(lesson, Silent())
+def _help(job: Job) -> None:
+    _train(job, Silent())
 
 
-def _train(lesson: Lesson, progress: Progress) -> tuple[classifier.Classifier, Plan]:
-    net = classifier.build(lesson.recipe, lesson.classes)
-    plan, rows = Plan.of(lesson.recipe, net.trained), lesson.targets.taught
-    most, together = lesson.recipe.finetune.batch_size, processes.count()
+def _train(job: Job, progress: Progress) -> tuple[classifier.Classifier, Plan]:
+    net = classifier.build(job.recipe, job.classes)
+    plan, rows = Plan.of(job.recipe, net.trained), job.targets.taught
+    most, together = job.recipe.finetune.batch_size, processes.count()
     if min(map(len, split(rows, most))) < 2 * together:
         raise UsageError(
             f"training: {len(rows)} rows in batches of {most} are too few for {together} processes, each of which "
             "needs two images a batch; choose a larger --finetune-batch or fewer processes"
         )
-    data = Data(np.load(lesson.pixels, mmap_mode="r"), lesson.targets, lesson.classes)
-    training = Training(net, plan, lesson.recipe, 0)
-    for _ in training.epochs(data, rows, lesson.checkpoint, progress):
+    data = Data(np.load(job.pixels, mmap_mode="r"), job.targets, job.classes)
+    training = Training(net, plan, job.recipe, 0)
+    for _ in training.epochs(data, rows, job.checkpoint, progress):
         pass
     training.settle(data, rows)
     return replace(net, model=training.asked), plan

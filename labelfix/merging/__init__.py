@@ -20,7 +20,7 @@ from labelfix.findings import Findings
 from labelfix.manifest import Manifest
 from labelfix.merging.annotators import annotators
 from labelfix.merging.consensus import CONFIRMED, CORRECTED, EMPTIED, TRUSTED, Decision, decide
-from labelfix.merging.gathering import Vote, gather, read_answers, rows_of_id
+from labelfix.merging.gathering import Vote, gather_answers, read_answers, rows_of_id
 from labelfix.merging.standing import Asked, stands_for
 from labelfix.merging.summary import Merged, summarise
 from labelfix.origin import record_of, reopen, source_of
@@ -66,7 +66,7 @@ def merge(
         if now.annotators is not None
         else ()
     )
-    gathered = gather(read_answers(paths), now, queues, set_aside, new_classes, shown, stands)
+    gathered = gather_answers(read_answers(paths), now, queues, set_aside, new_classes, shown, stands)
     given = [now.classes[k] if k >= 0 else None for k in now.labels]
     decisions = decide(gathered.votes, given)
     asked = _asked(queues, found, stand)

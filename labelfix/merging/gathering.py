@@ -74,7 +74,7 @@ def read_answers(paths: Sequence[Path]) -> list[Answer]:
     return answers
 
 
-def gather(
+def gather_answers(
     answers: Sequence[Answer],
     manifest: Manifest,
     queues: dict[str, pa.Table],

@@ -20,7 +20,7 @@ from labelfix.learn import classifier, probe, saved
 from labelfix.learn.images import KEY_BYTES, content_key
 from labelfix.learn.pixels import write_pixels
 from labelfix.learn.recipe import Recipe
-from labelfix.learn.retrain import Lesson, retrain
+from labelfix.learn.retrain import Job, retrain
 from labelfix.learn.targets import Targets
 from labelfix.manifest import Images, Manifest
 from labelfix.progress import Progress
@@ -142,8 +142,8 @@ class FineTuner:
         work = self.place / "training" / about["trained_on"]
         work.mkdir(parents=True, exist_ok=True)
         pixels, checkpoint = self._pixels().absolute(), (work / "checkpoint.pt").absolute()
-        lesson = Lesson(pixels, checkpoint, self.recipe, targets, len(self.classes))
-        net, plan = retrain(lesson, self.progress)
+        job = Job(pixels, checkpoint, self.recipe, targets, len(self.classes))
+        net, plan = retrain(job, self.progress)
         about = about | {"plan": vars(plan), "weights": "trained" if net.trained else "from scratch"}
         saved.ImageClassifier(net, self.classes, about, self.recipe).save(file)
         shutil.rmtree(work)
