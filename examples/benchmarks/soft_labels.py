@@ -3,7 +3,8 @@
     python examples/benchmarks/soft_labels.py cifar10h.parquet --votes counts --truth label_clean
 
 KL: mean divergence of each method's distribution from that of the votes (a fiftieth of a vote added to each class), in
-nats. ECE: expected calibration error of its likeliest class, where right is the share of votes it got.
+nats. ECE: expected calibration error of its likeliest class, where right is the share of votes it got, and where right
+is the true class. People err, too, so that by votes who knows the truth has an error about as large as theirs.
 """
 
 from __future__ import annotations
@@ -45,14 +46,16 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_cache())
     given = parser.parse_args()
     measured = [run(given, seed) for seed in range(given.seeds)]
-    print(f"| distribution | KL, mean of {given.seeds} seeds | ECE |\n|---|---|---|")
+    print(
+        f"| distribution | KL, mean of {given.seeds} seeds | ECE by votes | ECE by the truth |\n|---|---|---|---|"
+    )
     for name in measured[0]:
-        kl, ece = (np.mean([one[name][at] for one in measured]) for at in (0, 1))
-        print(f"| {name} | {kl:.4f} | {ece:.4f} |")
+        kl, voted, true = (np.mean([one[name][at] for one in measured]) for at in range(3))
+        print(f"| {name} | {kl:.4f} | {voted:.4f} | {true:.4f} |")
 
 
-def run(given: argparse.Namespace, seed: int) -> dict[str, tuple[float, float]]:
-    """Draw one vote an image, judge it, and return KL and ECE of each distribution."""
+def run(given: argparse.Namespace, seed: int) -> dict[str, tuple[float, float, float]]:
+    """Draw one vote an image, judge it, and return KL and both ECE of each distribution."""
     table = pq.read_table(given.manifest)
     counts = np.array(table.column(given.votes).to_pylist(), np.float64)
     truth = np.array([str(name) for name in table.column(given.truth).to_pylist()])
@@ -72,6 +75,7 @@ def run(given: argparse.Namespace, seed: int) -> dict[str, tuple[float, float]]:
         evidence = data.evidence(trial, Recipe(seed=seed), Silent())
     classes = [int(np.flatnonzero(names == name)[0]) for name in trial.classes]
     counts = counts[:, classes]
+    true = np.argsort(classes)[np.searchsorted(names, truth)].astype(np.int32)
     K = len(classes)
     rows, parts = [], dict[str, list[Numbers]]()
     ours, theirs = TMLC(given.weights), plugins.load("correctors", "cleanlab")()
@@ -87,16 +91,18 @@ def run(given: argparse.Namespace, seed: int) -> dict[str, tuple[float, float]]:
             "cleanlab's suggestions, smoothed": smoothed(fixed, K),
             "out-of-fold probabilities": chunk.probabilities.astype(np.float64),
             "soft labels of tmlc": dense(ours.score(our_state, chunk), K),
+            "oracle: true labels": smoothed(true[chunk.rows], K, 0.0),
+            "oracle: true labels, smoothed": smoothed(true[chunk.rows], K),
         }.items():
             parts.setdefault(name, []).append(q)
-    wanted = counts[np.concatenate(rows)]
-    return {name: distance(np.concatenate(q), wanted) for name, q in parts.items()}
+    at = np.concatenate(rows)
+    return {name: distance(np.concatenate(q), counts[at], true[at]) for name, q in parts.items()}
 
 
-def smoothed(labels: NDArray[np.int32], classes: int) -> Numbers:
+def smoothed(labels: NDArray[np.int32], classes: int, smoothing: float = SMOOTHING) -> Numbers:
     """Return hard labels [n] as distributions [n, K]."""
-    q = np.full((len(labels), classes), SMOOTHING / classes)
-    q[np.arange(len(labels)), labels] += 1 - SMOOTHING
+    q = np.full((len(labels), classes), smoothing / classes)
+    q[np.arange(len(labels)), labels] += 1 - smoothing
     return q
 
 
@@ -109,8 +115,11 @@ def dense(correction: Correction, classes: int) -> Numbers:
     return np.where(unlisted, left[:, None], q)
 
 
-def distance(q: Numbers, counts: Numbers) -> tuple[float, float]:
-    """Return mean KL(votes ‖ q) and the calibration error of the likeliest class, against vote counts [n, K]."""
+def distance(q: Numbers, counts: Numbers, true: NDArray[np.int32]) -> tuple[float, float, float]:
+    """Return mean KL(votes ‖ q) and how far the likeliest class's probability is off.
+
+    Namely from its share of the votes, by counts [n, K], and from how often it is the `true` class [n].
+    """
     share = counts / counts.sum(axis=1, keepdims=True)
     votes = counts + 1 / 50
     votes /= votes.sum(axis=1, keepdims=True)
@@ -118,10 +127,19 @@ def distance(q: Numbers, counts: Numbers) -> tuple[float, float]:
     q /= q.sum(axis=1, keepdims=True)
     kl = float((votes * np.log(votes / q)).sum(axis=1).mean())
     best = q.argmax(axis=1)
-    confidence, right = q.max(axis=1), share[np.arange(len(q)), best]
-    number = np.minimum((confidence * 15).astype(int), 14)
-    gap = np.abs(np.bincount(number, confidence, 15) - np.bincount(number, right, 15))
-    return kl, float(gap.sum() / len(q))
+    confidence, voted = q.max(axis=1), share[np.arange(len(q)), best]
+    return (
+        kl,
+        calibration_error(confidence, voted),
+        calibration_error(confidence, (best == true).astype(float)),
+    )
+
+
+def calibration_error(p: Numbers, share: Numbers) -> float:
+    """Return mean |p − share| over 15 equal bins of p, weighted by their size."""
+    number = np.minimum((p * 15).astype(int), 14)
+    gap = np.abs(np.bincount(number, p, 15) - np.bincount(number, share, 15))
+    return float(gap.sum() / len(p))
 
 
 if __name__ == "__main__":
