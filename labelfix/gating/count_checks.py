@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfix.gating.judged import Judged
+from labelfix.findings import conflicting
+from labelfix.gating.judged import Judged, numbers
 from labelfix.gating.policy import Policy
 from labelfix.gating.verdict import Check, Comparison
 from labelfix.reporting.words import percent, plural, visible
@@ -55,7 +56,9 @@ def count_checks(
 
 def conflicts(judged: Judged) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows that have a copy with another label: in the batch, and in the reference."""
-    within = np.flatnonzero(judged.findings.conflicting())
+    copies = np.nan_to_num(numbers(judged.findings.table, "duplicate_group"), nan=-1.0).astype(np.int64)
+    _, label = np.unique(judged.labels.astype(str), return_inverse=True)
+    within = np.flatnonzero(conflicting(copies, np.where(judged.labels == "", -1, label)))
     if judged.compared is None:
         return within, within[:0]
     other = judged.compared.copy_label
