@@ -19,6 +19,8 @@ from labelfix.trajectories import Floats, Ints, Trajectories, belief
 
 MAX_CANDIDATES = 12
 """The given label and the eleven likeliest others; the rest is pooled as "other"."""
+ENOUGH = 100
+"""Rows whose label is not known to be right, from which on they alone say how rows in question look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +71,6 @@ class EvidenceChunk:
 
         return EvidenceChunk(**{name: some(value) for name, value in vars(self).items()})
 
-    def untrusted(self) -> EvidenceChunk:
-        """Return the rows whose label is not known to be right; all rows where none is left."""
-        if self.trusted is None or self.trusted.all():
-            return self
-        return self.take(np.flatnonzero(~self.trusted))
-
     def as_unseen(self) -> EvidenceChunk:
         """Return what rows no head has seen would show: no in-sample block, where there is an out-of-fold one."""
         return self if self.out_of_fold is None else replace(self, in_sample=None)
@@ -120,6 +116,12 @@ class EvidenceChunk:
         if block is None:
             raise ValueError("this evidence holds no trajectories")
         return block
+
+
+def in_question(trusted: NDArray[np.bool_] | None, rows: int) -> NDArray[np.intp]:
+    """Return which of so many rows are not known to be right; all where hardly any is left that could tell anything."""
+    left = np.arange(rows) if trusted is None else np.flatnonzero(~trusted)
+    return left if len(left) >= ENOUGH else np.arange(rows)
 
 
 class LinearBase(Protocol):
@@ -201,6 +203,9 @@ class Evidence(Protocol):
         rows show it, and which [m] of these labels were wrong; None without any."""
         ...
 
-    def sample(self, rows: int) -> EvidenceChunk:
-        """Return evidence of at most this many rows, evenly spaced by content hash: for percentiles."""
+    def sample(self, rows: int, asked: bool = False) -> EvidenceChunk:
+        """Return evidence of at most this many rows, evenly spaced by content hash: for percentiles.
+
+        With `asked`, of those that `in_question` picks.
+        """
         ...

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.errors import InconclusiveError, InputError, UsageError
+from labelfix.evidence import in_question
 from labelfix.gating.baseline import Baseline
 from labelfix.gating.finished import as_judged, doubt_of, is_run
 from labelfix.gating.judged import SEEN_BY_CROWD, Compared, Judged, Usual
@@ -197,7 +198,8 @@ def _by_reference(
     evidence, met = meeting.evidence_of(batch, view, reference, rows, facts)
     found = meeting.score_batch(batch, evidence, facts, reference, recipe, progress)
     usual = reference.behaviour
-    asked = usual.suspicion[~usual.trusted]
+    left = in_question(usual.trusted, len(usual.trusted))
+    asked = usual.suspicion[left]
     state = next(iter(reference.states.values()))
     doubt = doubt_of(asked, state)
     crowd = (
@@ -206,7 +208,7 @@ def _by_reference(
     trusted = np.zeros(len(batch), bool) if batch.trusted is None else batch.trusted
     return Judged(
         found, manifest.source or "the batch",
-        Usual(asked, int(usual.trusted.sum()), doubt, audited, *((SEEN_BY_CROWD, AS_SAID) if crowd else ())),
+        Usual(asked, len(usual.trusted) - len(left), doubt, audited, *((SEEN_BY_CROWD, AS_SAID) if crowd else ())),
         trusted, view.keys, _compared(reference, rows, met, len(batch)),
         columns=columns, notes=manifest.notes + _versions(reference), lines=lines_of(manifest.source, len(manifest)),
     )  # fmt: skip

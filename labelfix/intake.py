@@ -215,9 +215,10 @@ def answers_of(
 
 
 def name_rows(manifest: Manifest, view: View, rows: NDArray[np.intp]) -> str:
-    """Return digest and count of these rows: what every fitted state repeats."""
-    seen = hashlib.blake2b(view.keys[rows].tobytes(), digest_size=8).hexdigest()
-    return f"{manifest.digest}:{len(rows)}:{seen}"
+    """Return digest and count of these rows, and what saw them: what every fitted state repeats."""
+    seen = hashlib.blake2b(view.keys[rows].tobytes(), digest_size=8)
+    seen.update(b"" if view.backbone is None else view.backbone.key.encode())
+    return f"{manifest.digest}:{len(rows)}:{seen.hexdigest()}"
 
 
 def group_numbers(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.int32] | None:

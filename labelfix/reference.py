@@ -25,7 +25,7 @@ from labelfix.learn.probe import Heads
 from labelfix.rundir import RunDir
 from labelfix.trajectories import Floats, Ints
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of what a gate reads; another one is refused."""
 KNOWN = ("keys", "groups", "folds", "labels", "component", "reliability", "around", "vectors", "step")
 BEHAVIOUR = ("suspicion", "labels", "rows", "trusted", "directions")
@@ -148,7 +148,7 @@ def _of_run(run: RunDir) -> Reference:
     if not record.get("finished"):
         raise InputError(f"{run.path}: its scan did not finish; finish it with --resume")
     remedy = "scan again with this version"
-    if record["recipe"]["mode"] == "finetune" and record["recipe"]["finetune"]["by_fold"]:
+    if record["chosen"]["mode"] == "finetune" and record["recipe"]["finetune"]["by_fold"]:
         raise UsageError(
             f"{run.path}: was scanned with --finetune-folds, whose models are not kept, so that no new row can be "
             f"judged by them; scan again without it"

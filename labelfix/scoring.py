@@ -132,7 +132,7 @@ def suspect(evidence: Evidence, corrector: Corrector, state: State) -> tuple[NDA
 
 
 def _with_level(correction: Correction, state: State, rows: EvidenceChunk) -> Correction:
-    return correction if correction.suspicion is not None else with_suspicion(correction, state, rows.labels)
+    return correction if correction.suspicion is not None else with_suspicion(correction, state, rows)
 
 
 def _support(

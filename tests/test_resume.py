@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -157,3 +158,34 @@ def test_heads_of_other_features_are_not_taken_over(plant):
     (unfinished / "state").mkdir()
     assert run([*other.command, "-o", str(unfinished), "--resume"]) == 0
     assert results(unfinished) == results(data.path / "other")
+
+
+def test_what_another_backbone_saw_is_not_mixed_with_what_this_one_sees(manifest, cache, tmp_path):
+    """The checkpoint behind a name is replaced while a scan is interrupted: heads are trained again."""
+    import timm
+    import torch
+
+    def checkpoint(seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "w.pth")
+
+    def scan(out: str, *more: str) -> int:
+        return run(
+            [
+                *command(manifest, tmp_path / out, cache),
+                "--backbone",
+                f"resnet10t@{tmp_path / 'w.pth'}",
+                *more,
+            ]
+        )
+
+    checkpoint(0)
+    assert scan("other") == 0
+    record = json.loads((tmp_path / "other" / "run.json").read_text())
+    record["finished"] = False  # as if it had been stopped after all had been learnt
+    (tmp_path / "other" / "run.json").write_text(json.dumps(record))
+    checkpoint(1)
+    assert scan("fresh") == 0
+    assert scan("other", "--resume") == 0
+    for name in ("heads.safetensors", "kernel.safetensors", "neighbours.safetensors", "findings.parquet"):
+        assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()

@@ -164,7 +164,7 @@ def _downstream(
             name = opinion.method
             variants[f"{name}.pruned"] = Targets.hard(given, ~opinion.flagged)
             variants[f"{name}.fixed"] = Targets.hard(np.where(opinion.fix, opinion.suggested, given))
-            variants[f"{name}.soft"] = Targets.soft(opinion.classes, opinion.p)
+            variants[f"{name}.soft"] = Targets.soft(opinion.classes, opinion.p, 1.0 - opinion.p.sum(axis=1))
     recipe = replace(recipe, seed=trial.seed)
     return accuracies(evidence.features, trial.rows, variants, held, truth[held], classes, recipe)
 

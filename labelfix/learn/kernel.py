@@ -1,15 +1,15 @@
 """Kernel ridge regression on frozen features, out of fold: a second learner, which sees what no linear head can.
 
-Gaussian kernel on standardised features, as wide as two rows are usually apart, by the Nyström method on m evenly
-spaced landmarks (Williams & Seeger 2001); targets are the given classes as 0 or 1 (Rifkin & Klautau 2004). Every row is
-judged by the regression that saw no row of its fold. The moments of a fold are taken out of the sum of all, so that all
-regressions together cost one pass. How far they are shrunk is chosen by their squared error on given labels, out of
-fold.
+Gaussian kernel on the leading principal components of standardised features, as wide as two rows are usually apart, by
+the Nyström method on m evenly spaced landmarks (Williams & Seeger 2001); targets are the given classes as 0 or 1
+(Rifkin & Klautau 2004). Every row is judged by the regression that saw no row of its fold. The moments of a fold are
+taken out of the sum of all, so that all regressions together cost one pass. How far they are shrunk is chosen by their
+squared error on given labels, out of fold.
 
-Work for n rows of width d, K classes and F folds: n × m × (d + m + K) multiply-adds to fit, of at most `TAUGHT` rows,
-and m² × (m / 3 + 3 K) for each fold and, of as many folds as hold `ASKED` rows, each penalty tried; n × m × (d + K) to
-score. Memory: F × m × (m + 8 K) floats. What is kept takes m × (d / 2 + F·K) floats: 7 MB for 10 classes, 67 MB for
-1,000.
+Work for n rows of width d, c components, K classes and F folds: n × (d × c + m × (c + m + K)) multiply-adds to fit, of
+at most `TAUGHT` rows, and m² × (m / 3 + 3 K) for each fold and, of as many folds as hold `ASKED` rows, each penalty
+tried; n × (d × c + m × (c + K)) to score. Memory: F × m × (m + 8 K) floats. What is kept takes m × (c / 2 + F·K) +
+d × c floats: 3 MB for 10 classes, 62 MB for 1,000.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ LANDMARKS, OF_ROOT, MOST_LANDMARKS = 2_000, 13.5, 3_000
 """Of few rows; of many, so many times the square root of their number, and no more than `MOST_LANDMARKS`."""
 TAUGHT = 65_536
 """Rows that are learnt from; of more, as many, evenly spaced."""
+COMPONENTS, SAMPLED = 256, 8_192
+"""Principal components, and rows, evenly spaced, that they are found in."""
 SHRINKAGE = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Ridge penalties to choose from, for each row learnt from: the first whose successor errs more."""
 ASKED = 16_384
@@ -43,7 +45,7 @@ JITTER = 1e-4
 """Added to the kernel of a landmark with itself, which is 1."""
 PIECE = 2_048
 """Rows at a time."""
-HELD = ("landmarks", "weight", "bias", "mean", "scale")
+HELD = ("landmarks", "weight", "bias", "mean", "directions")
 """Arrays in the file of a kernel regression."""
 
 Numbers = NDArray[np.float64]
@@ -54,15 +56,15 @@ class Kernel:
     """Regressions by fold: the one of fold f saw no row of it."""
 
     landmarks: NDArray[np.float16]
-    """[m, d] standardised rows."""
+    """[m, c] rows as `seen` by the kernel."""
     weight: Floats
     """[F, m, K]"""
     bias: Floats
     """[F, K] share of each class."""
     mean: Floats
-    """[d] of the heads' standardisation."""
-    scale: Floats
-    """[d]"""
+    """[d] of the features."""
+    directions: Floats
+    """[d, c] from centred features to components."""
     fitted_on: str
     """Digest and count of the training rows."""
 
@@ -71,7 +73,7 @@ class Kernel:
         landmarks, out = self.landmarks.astype(np.float32), np.empty(candidates.shape, np.float32)
         for start in range(0, len(features), PIECE):
             at = slice(start, start + PIECE)
-            near = similarity((features[at] - self.mean) / self.scale, landmarks)
+            near = similarity(seen(features[at], self.mean, self.directions), landmarks)
             expected = near @ self.weight[fold] + self.bias[fold]
             out[at] = np.take_along_axis(expected, candidates[at], axis=1)
         return out
@@ -113,14 +115,16 @@ def fit(
     from scipy.linalg import solve_triangular
     from scipy.linalg.blas import strsm
 
-    def standardised(at: NDArray[np.intp]) -> Floats:
-        return np.asarray((features.single(rows[at]) - heads.mean) / heads.scale)
+    directions = _principal(features.single(rows[evenly(len(rows), SAMPLED)]), heads)
+
+    def components(at: NDArray[np.intp]) -> Floats:
+        return seen(features.single(rows[at]), heads.mean, directions)
 
     def whiten(values: Floats) -> Floats:
         return np.asarray(strsm(1.0, root, values, lower=True, overwrite_b=True))
 
     m = int(np.clip(OF_ROOT * np.sqrt(len(rows)), LANDMARKS, MOST_LANDMARKS))
-    landmarks = standardised(evenly(len(rows), m)).clip(-6e4, 6e4).astype(np.float16)
+    landmarks = components(evenly(len(rows), m)).clip(-6e4, 6e4).astype(np.float16)
     near = landmarks.astype(np.float32)
     exact = landmarks.astype(np.float64)  # in single precision equal outliers may be more than alike
     within = similarity(exact, exact)
@@ -132,7 +136,7 @@ def fit(
         for fold in range(heads.folds):
             members = taught[folds[taught] == fold]
             pieces = (members[start : start + PIECE] for start in range(0, len(members), PIECE))
-            whitened = ((labels[at], whiten(similarity(standardised(at), near).T)) for at in pieces)
+            whitened = ((labels[at], whiten(similarity(components(at), near).T)) for at in pieces)
             moments.append(_summed(whitened, len(near), heads.classes))
             advance(len(members))
         weight, bias = _least_squares(moments)
@@ -140,13 +144,31 @@ def fit(
         solve_triangular(root, each, lower=True, trans="T", check_finite=False).astype(np.float32)
         for each in weight
     ]
-    return Kernel(landmarks, np.stack(unwhitened), np.stack(bias), heads.mean, heads.scale, heads.fitted_on)
+    return Kernel(landmarks, np.stack(unwhitened), np.stack(bias), heads.mean, directions, heads.fitted_on)
+
+
+def _principal(some: Floats, heads: Heads) -> Floats:
+    """Return directions [d, c]; in all d of them two of the rows [s, d] are √(2 c) apart, root mean square."""
+    from scipy.linalg import eigh
+
+    standardised = (some - heads.mean) / heads.scale
+    d = standardised.shape[1]
+    c = min(d, COMPONENTS)
+    scatter = standardised.T @ standardised
+    _, found = eigh(scatter, subset_by_index=(d - c, d - 1), driver="evx", check_finite=False)
+    squared = float(np.trace(scatter)) / len(some)
+    return np.ascontiguousarray(found * np.sqrt(c / max(squared, 1e-9)) / heads.scale[:, None], np.float32)
+
+
+def seen(features: Floats, mean: Floats, directions: Floats) -> Floats:
+    """Return the components [n, c] of features [n, d]."""
+    return np.asarray((features - mean) @ directions)
 
 
 def similarity(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-    """Return the kernel [n, m] of standardised rows [n, d] and [m, d], in their precision: 1 where they are equal.
+    """Return the kernel [n, m] of components [n, c] and [m, c], in their precision: 1 where they are equal.
 
-    The square of its width is the mean squared distance of two rows, 2 d.
+    The square of its width is the mean squared distance of two rows, 2 c.
     """
     distance = one @ other.T
     distance *= -2.0

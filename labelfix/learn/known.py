@@ -99,8 +99,12 @@ def meet(known: Known, features: Features, rows: NDArray[np.intp], keys: Keys, g
     )
     of_row, of_part = linked[:n], linked[n:]
     folds = _folds(known, of_row, of_part, keys, groups)
-    allowed = (index >= 0) & (of_part[known.component[index]] != of_row[:, None])
-    nearest, near = neighbours.first_allowed(similarity, index, allowed, known.k)
+    component = of_part[known.component]
+    nearest, near = neighbours.strike_out(similarity, index, component, of_row, known.k)
+    more = min(neighbours.MOST_SEARCHED, len(known))
+    neighbours.look_farther(
+        nearest, near, lambda some: _search(known, vectors[some], more), component, of_row
+    )
     alike = neighbours.components(n, *within)
     size = np.bincount(alike, minlength=1)
     distance = neighbours.outlier_distance(near, nearest >= 0, explained)

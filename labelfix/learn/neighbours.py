@@ -171,12 +171,9 @@ def find(
         component = components(
             len(rows), np.concatenate([one, order[:-1][chained]]), np.concatenate([other, order[1:][chained]])
         )
-    nearest, near = _struck_out(similarity, index, component, np.arange(len(rows)), k)
-    short = np.flatnonzero((nearest[:, -1] < 0) & (np.bincount(component)[component] > SEARCHED - k))
-    for start in range(0, len(short), 1024):
-        some = short[start : start + 1024]
-        found = search(vectors[some], min(MOST_SEARCHED, len(rows)))
-        nearest[some], near[some] = _struck_out(*found, component, some, k)
+    nearest, near = strike_out(similarity, index, component, component, k)
+    again = lambda some: search(vectors[some], min(MOST_SEARCHED, len(rows)))  # noqa: E731
+    look_farther(nearest, near, again, component, component)
     sizes = np.bincount(copies, minlength=1)
     return Neighbours(
         nearest, near, component, np.where(sizes[copies] > 1, copies, -1).astype(np.int32),
@@ -185,17 +182,31 @@ def find(
     )  # fmt: skip
 
 
-def _struck_out(
-    similarity: Floats, index: NDArray[np.int64], component: Ints, rows: NDArray[np.intp], k: int
-) -> tuple[Ints, NDArray[np.float16]]:
-    """Return the first k [n, k] of what was found for these rows, without their own components."""
-    return first_allowed(similarity, index, (index >= 0) & (component[index] != component[rows, None]), k)
+def look_farther(
+    nearest: Ints, near: NDArray[np.float16],
+    search: Callable[[NDArray[np.intp]], tuple[Floats, NDArray[np.int64]]], component: Ints, own: Ints,
+) -> None:  # fmt: skip
+    """Fill up rows of `nearest` and `near` [n, k], in place, whose first neighbours were all of their own component.
+
+    `search` finds more neighbours of some rows; components as in `strike_out`.
+    """
+    k, parts = nearest.shape[1], int(max(component.max(initial=0), own.max(initial=0))) + 1
+    short = np.flatnonzero(
+        (nearest[:, -1] < 0) & (np.bincount(component, minlength=parts)[own] > SEARCHED - k)
+    )
+    for start in range(0, len(short), 1024):
+        some = short[start : start + 1024]
+        nearest[some], near[some] = strike_out(*search(some), component, own[some], k)
 
 
-def first_allowed(
-    similarity: Floats, index: NDArray[np.int64], allowed: NDArray[np.bool_], k: int
+def strike_out(
+    similarity: Floats, index: NDArray[np.int64], component: Ints, own: Ints, k: int
 ) -> tuple[Ints, NDArray[np.float16]]:
-    """Return index and similarity of the first k [n, k] that are allowed of what was found; -1 = no more."""
+    """Return index and similarity of the first k [n, k] of what was found, without rows' own components; -1 = no more.
+
+    `component` [N] is of the rows found, `own` [n] of those that they were found for.
+    """
+    allowed = (index >= 0) & (component[index] != own[:, None])
     position = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(allowed, position, axis=1)
     nearest = np.full((len(index), k), -1, np.int32)
@@ -239,20 +250,23 @@ def _copies(
     similarity: Floats, index: NDArray[np.int64], keys: NDArray[np.uint8], narrow: bool
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Pairs of rows that show the same thing: equal bytes, or far nearer than others around them are."""
-    itself = np.arange(len(index))
-    distance = np.where((index >= 0) & (index != itself[:, None]), 1.0 - similarity, np.inf)
+    order = np.lexsort(keys.T[::-1])
+    equal = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    content = np.empty(len(keys), np.int64)
+    content[order] = np.concatenate([[0], np.cumsum(~equal)])
+    # Many answers about one image, or many files of it, say nothing of what is usual around it.
+    distance = np.where((index >= 0) & (content[index] != content[:, None]), 1.0 - similarity, np.inf)
     nearest_first = np.sort(distance, axis=1)
     found = np.isfinite(nearest_first)
-    typical = float(np.median(nearest_first[:, min(5, index.shape[1] - 1)]))
-    typical = min(typical, 1.0)
+    sixth = nearest_first[:, min(5, index.shape[1] - 1)]
+    sixth = sixth[np.isfinite(sixth)]
+    typical = min(float(np.median(sixth)), 1.0) if len(sixth) else 0.0
     # Usual around a row: its farthest neighbour found. Many copies fill the whole list, hence the floor.
     around = np.where(found, nearest_first, 0.0).max(axis=1).clip(typical / 4, typical)
     usual = np.minimum(around[:, None], around[index])
     near = is_copy(distance, usual)
     one, column = np.nonzero(near & (not narrow))
     other = index[one, column]
-    order = np.lexsort(keys.T[::-1])
-    equal = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
     return np.concatenate([one, order[:-1][equal]]), np.concatenate([other, order[1:][equal]])
 
 

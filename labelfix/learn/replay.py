@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from labelfix.answers import NOTHING, Told
 from labelfix.coanswers import CoAnswers, Items
-from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk
+from labelfix.evidence import MAX_CANDIDATES, EvidenceChunk, in_question
 from labelfix.learn.base import Base
 from labelfix.learn.kernel import Kernel
 from labelfix.learn.neighbours import Neighbours
@@ -149,9 +149,10 @@ class Replay:
         self.reliability = self._believed(margin)
         return [self._voted(at, chunk) for at, chunk in bare]
 
-    def sample(self, rows: int) -> EvidenceChunk:
-        """Return at most this many rows, evenly spaced by content hash."""
-        picked = evenly(len(self), rows)
+    def sample(self, rows: int, asked: bool = False) -> EvidenceChunk:
+        """Return at most this many rows, evenly spaced by content hash; `asked` as in `Evidence`."""
+        among = in_question(self.trusted if asked else None, len(self))
+        picked = among[evenly(len(among), rows)]
         if not self._keeps:
             return _join(list(self._compute(picked)))
         wanted = self.rows[picked]

@@ -94,8 +94,8 @@ class Unseen:
     def answered(self) -> None:
         """Nobody was asked about unseen rows."""
 
-    def sample(self, rows: int) -> EvidenceChunk:
-        """Return the first chunk's rows, at most this many."""
+    def sample(self, rows: int, asked: bool = False) -> EvidenceChunk:  # noqa: ARG002 (Protocol)
+        """Return the first chunk's rows, at most this many: nothing is fitted on unseen rows."""
         first = next(self.chunks())
         return first.take(np.arange(min(rows, len(first))))
 

@@ -72,8 +72,9 @@ class Judgement:
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
         sample = evidence.sample(SAMPLE)
         norms = perception.fit(sample, counts, evidence.epochs)
-        blend, known, level = _levelled(net, norms, sample, evidence)
-        usual, log_q = _scored(net, norms, blend, sample.untrusted())
+        left = sample if sample.trusted is None else evidence.sample(SAMPLE, asked=True)
+        blend, known, level = _levelled(net, norms, left, evidence)
+        usual, log_q = _scored(net, norms, blend, left)
         answered = evidence.answered() if known is not None else None
         line, feedback = (0.0, 1.0), None
         if answered is None or not len(answered[0]):
@@ -148,9 +149,11 @@ def _tells_level(others: CoAnswers | None) -> bool:
 def _levelled(
     net: TMLCNet, norms: perception.Norms, sample: EvidenceChunk, evidence: Evidence
 ) -> tuple[Blend, KnownWrong | None, Level]:
-    """Fit the blend at the level that two estimates of the error rate agree on, where both can be made."""
-    some = sample.take(evenly(len(sample), BLENDED))
-    left = some.untrusted()
+    """Fit the blend at the level that two estimates of the error rate agree on, where both can be made.
+
+    The sample is of rows whose labels are in question.
+    """
+    left = sample.take(evenly(len(sample), BLENDED))
     withheld = _log_odds(net.posterior(left.as_unseen(), norms))
     weight = weight_of_whole(left, norms.voting)
     whole = _log_odds(net.posterior(left, norms)) if weight else None
@@ -160,7 +163,7 @@ def _levelled(
     known = known_wrong.compare(
         lambda rows: blend(_log_odds(net.posterior(rows, norms)), None, rows), alone, evidence.told.mended
     )
-    level = Level(readers_differ=_readers_differ(some))
+    level = Level(readers_differ=_readers_differ(left))
     if known is None or sample.probabilities is None:
         return blend, known, level
     gap = part(blend(withheld, None, alone.as_unseen()))

@@ -97,7 +97,7 @@ def test_a_level_turns_any_score_into_a_probability_in_the_same_order(corrector,
     state = fit_level(corrector, corrector.fit(data), data)
     for chunk in data.chunks():
         raw = corrector.score(state, chunk)
-        found = with_suspicion(raw, state, chunk.labels)
+        found = with_suspicion(raw, state, chunk)
         assert ((found.suspicion >= 0) & (found.suspicion <= 1)).all()
         assert (np.diff(found.suspicion[np.argsort(raw.score, kind="stable")]) >= -1e-6).all()
         np.testing.assert_allclose(found.p_of(chunk.labels), 1 - found.suspicion, atol=1e-6)

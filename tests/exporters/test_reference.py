@@ -34,7 +34,7 @@ def test_the_file_holds_what_the_run_holds(scanned, tmp_path, capsys):
     for name in ("keys", "folds", "labels", "component", "vectors"):
         assert (getattr(one.known, name) == getattr(other.known, name)).all()
     assert (one.known.heads.weight == other.known.heads.weight).all()
-    for name in ("landmarks", "weight", "bias", "mean", "scale"):
+    for name in ("landmarks", "weight", "bias", "mean", "directions"):
         assert (getattr(one.known.kernel, name) == getattr(other.known.kernel, name)).all()
     assert np.array_equal(one.behaviour.suspicion, other.behaviour.suspicion)
     assert one.about == other.about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from datetime import date
 
@@ -336,3 +337,23 @@ class TestBaseline:
         with pytest.raises(UsageError) as raised:
             Baseline.read(tmp_path / "b.json")
         assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("asked", [0, 12])
+def test_a_reference_whose_labels_are_known_to_be_right_serves(make, good, bad, tmp_path, asked):
+    golden = make(1200, 0, seed=21, prefix="gold", ok=["0"] * asked + ["1"] * (1200 - asked))
+    manifest = labelfix.read(golden.manifest, with_images=False, trusted_col="ok")
+    labelfix.scan(manifest, out=tmp_path / "run", features=str(golden.features))
+    clean = make(600, 0, seed=22, prefix="clean")
+    assert judge(clean, tmp_path / "run").outcome == "pass"
+    assert judge(bad, tmp_path / "run").outcome == "fail"
+
+
+def test_a_reference_of_models_by_fold_says_so_also_where_the_mode_was_chosen(run, good, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["recipe"]["mode"], record["chosen"]["mode"] = "auto", "finetune"
+    record["recipe"]["finetune"]["by_fold"] = True
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="was scanned with --finetune-folds"):
+        judge(good, tmp_path / "run")

@@ -192,3 +192,18 @@ def test_large_data_hear_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for chunk in relabelled.chunks():
         own = np.take_along_axis(scores(second, features, folds)[chunk.rows], chunk.candidates, axis=1)
         np.testing.assert_allclose(chunk.kernel, own, atol=1e-5)
+
+
+def test_what_lies_beyond_the_leading_components_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances are those along the components, in units of two rows' distance in all directions."""
+    monkeypatch.setattr(kernel, "COMPONENTS", 2)
+    features, labels, folds = rings(width=6)
+    found = fitted(features, labels, folds)
+    assert found.directions.shape == (6, 2)
+    heads, x = heads_of(features, labels, folds), features.single(np.arange(ROWS))
+    standardised = (x - heads.mean) / heads.scale
+    leading = np.linalg.eigh(standardised.T @ standardised)[1][:, -2:]
+    some = kernel.seen(x[:50], found.mean, found.directions)
+    within = (standardised[:50] @ leading) * np.sqrt(2 / (standardised**2).sum(axis=1).mean())
+    apart = ((within[:, None] - within[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(kernel.similarity(some, some), np.exp(-apart / 8), atol=1e-4)

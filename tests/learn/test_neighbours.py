@@ -183,3 +183,16 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "n.safetensors").write_bytes(data[:1000])
     with pytest.raises(InputError, match=r"n\.safetensors: the saved neighbours cannot be read"):
         Neighbours.load(tmp_path / "n.safetensors")
+
+
+@pytest.mark.parametrize("answers", [3, 8, 20])
+def test_near_copies_are_found_however_many_answers_there_are_about_each(answers):
+    """Rows of one content are many answers about one image; ten images were saved again."""
+    x = cloud(200)
+    x = np.concatenate([x, x[:10] + 0.005 * cloud(10, seed=1)])
+    each = np.repeat(np.arange(len(x)), answers)
+    features = Features.from_array(x[each].astype(np.float32))
+    found = neighbours.find(features, np.arange(len(each)), keys(len(x))[each], None, 10, 0, "test")
+    component = found.component[::answers]
+    assert (component[:10] == component[200:]).all()
+    assert len(np.unique(component)) == 200

@@ -166,3 +166,16 @@ def test_where_one_block_is_recorded_two_learners_speak_and_chunks_and_samples_s
         assert {chunk.two_learners for chunk in evidence.chunks()} == {said}
         assert evidence.sample(20).two_learners is said
         assert evidence.sample(20).take(np.arange(5)).two_learners is said
+
+
+def test_who_asks_for_labels_in_question_gets_these_unless_hardly_any_is_left(data, monkeypatch):
+    monkeypatch.setattr("labelfix.evidence.ENOUGH", 20)
+    trusted = np.ones(ROWS, bool)
+    trusted[::10] = False
+    left = replace(data, trusted=trusted, _kept=[])
+    sample = left.sample(25, asked=True)
+    assert len(sample) == min(25, (~trusted).sum())
+    assert not sample.trusted.any()
+    trusted[: -ROWS // 10] = True  # fewer than 20
+    few = replace(data, trusted=trusted, _kept=[])
+    assert len(few.sample(25, asked=True)) == 25

@@ -124,3 +124,17 @@ def test_no_head_that_believes_a_neighbour_has_seen_the_rows_own_label(points):
     assert np.allclose(known.reliability[fold, others], other.reliability[fold, others])
     away = (fold + 1) % 5
     assert not np.allclose(known.reliability[away, others], other.reliability[away, others])
+
+
+def test_a_row_whose_group_fills_the_search_is_voted_on_by_others_as_training_rows_are():
+    """Groups of 80 near each other: the first 32 found are group-mates."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), 80)
+    centres = rng.normal(size=(12, 32))
+    x = (centres[groups] + 0.2 * rng.normal(size=(len(groups), 32))).astype(np.float32)
+    known, evidence = known_of(x, (groups % 2).astype(np.int32), groups.astype(str))
+    new = (centres + 0.2 * rng.normal(size=(12, 32))).astype(np.float32)
+    found = met(known, new, np.arange(12).astype(str))
+    assert (evidence.neighbours.index >= 0).all()
+    assert (found.neighbours.index >= 0).all()
+    assert (groups[found.neighbours.index] != np.arange(12)[:, None]).all()
