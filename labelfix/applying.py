@@ -86,9 +86,9 @@ def apply(
     }
     undo = place.with_name(f"{place.name}.undo.json")
     way_back = _way_back(now, rows, place)
-    rewrite(now, Edits(rows, suggested, columns), place)
-    with writing(undo) as temporary:
+    with writing(undo) as temporary:  # first: what is written has a way back
         temporary.write_text(json.dumps(way_back, ensure_ascii=False), encoding="utf-8")
+    rewrite(now, Edits(rows, suggested, columns), place)
     return Applied(str(place), str(undo), len(rows), right, wrong, counted)
 
 

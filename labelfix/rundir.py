@@ -43,7 +43,8 @@ def writing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system there is none, and it cannot be removed
+            temporary.unlink(missing_ok=True)
         raise output_error(path, error) from error
     except BaseException:
         temporary.unlink(missing_ok=True)

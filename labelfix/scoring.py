@@ -164,7 +164,8 @@ def _agreeing(chunk: EvidenceChunk, suggested: NDArray[np.int32]) -> NDArray[np.
 def tabulate(
     manifest: Manifest, scored: Opinions, facts: RowFacts, epochs: int, settings: Mapping[str, Any]
 ) -> tuple[pa.Table, dict[str, float]]:
-    """Build the findings table in manifest order, and the estimated error rate.
+    """Build the findings table in manifest order, and the estimated error rate of so many rows
+    whose label is in question.
 
     `settings` are those of the primary corrector's state: those of its `Level` and
     `known_wrong` are used where it has them.
@@ -181,6 +182,7 @@ def tabulate(
     known_right = len(given) > 0 and bool(trusted.all())
     nothing_wrong = {"rate": 0.0, "low": 0.0, "high": 0.0}
     estimate = nothing_wrong if known_right else error_rate(suspicion[~trusted], level.doubt)
+    estimate["rows"] = int((~trusted).sum())
 
     suggested, confidence = primary.suggested(given)
     confidence[trusted] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -102,3 +103,16 @@ def test_a_record_that_cannot_be_used_says_why(text, said, tmp_path):
         (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match=said):
         RunDir(Path(tmp_path)).read()
+
+
+def test_a_read_only_file_system_is_named_and_no_bug(tmp_path, monkeypatch):
+    """There nothing can be removed either."""
+
+    def refuse(self, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    said = r"f\.csv: cannot be written \(Read-only file system\); make it writable"
+    with pytest.raises(OutputError, match=said), writing(tmp_path / "f.csv") as temporary:
+        temporary.write_text("x")

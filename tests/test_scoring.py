@@ -101,7 +101,7 @@ def test_where_all_labels_are_trusted_none_is_estimated_to_be_wrong() -> None:
     nothing = np.full(2, np.nan, np.float32)
     scored = Opinions(np.arange(2), {"tmlc": correction}, nothing, nothing, np.zeros((2, 2), int))
     _, estimate = tabulate(manifest, scored, facts, 1, {})
-    assert estimate == {"rate": 0.0, "low": 0.0, "high": 0.0}
+    assert estimate == {"rate": 0.0, "low": 0.0, "high": 0.0, "rows": 0}
 
 
 def test_the_votes_for_a_suggestion_that_is_no_candidate_are_not_known() -> None:
@@ -119,3 +119,21 @@ def test_the_votes_for_a_suggestion_that_is_no_candidate_are_not_known() -> None
     foreign: Any = Foreign()
     found = score(evidence, {"foreign": foreign}, {"foreign": foreign}, lambda _: None)
     np.testing.assert_array_equal(found.votes, np.array([np.nan, 0.1], np.float32))
+
+
+def test_the_estimate_says_of_how_many_rows_it_is() -> None:
+    """Trusted rows are none of them, and what a summary counts is of those that are."""
+    from labelfix.findings import Findings
+    from labelfix.reporting import words
+    from labelfix.reporting.summary import summarise
+
+    trusted = np.arange(60) < 40
+    found = table(np.where(np.arange(60) >= 50, 0.9, 0.1), trusted=trusted)
+    assert found.column("suspicion").to_numpy()[:40].max() == 0
+    estimated = {"rate": 0.5, "low": 0.3, "high": 0.7, "rows": 20}
+    meta = {"schema": 1, "classes": ["cat", "dog"], "correctors": ["tmlc"], "estimated_errors": estimated}
+    said = words.estimate(summarise(Findings(found, meta), {}, None))
+    assert (
+        said
+        == "Estimated wrong labels: 50.0 % (30.0 % to 70.0 %), about 10 of 20 rows whose label is in question"
+    )

@@ -16,7 +16,7 @@ def document(summary: Summary) -> dict[str, Any]:
     """Return the document; `report.schema.json` beside this file describes every field.
 
     `schema`, `run`, `source`, `columns`, `notes`, `correctors`, `classes`, `rows`, `scored`,
-    `statuses` {status: rows}, `estimated_errors` {rate, low, high} or null, `flagged`, `auto_fix`,
+    `statuses` {status: rows}, `estimated_errors` {rate, low, high} or null, `asked`, `flagged`, `auto_fix`,
     `ambiguous`, `outliers`,
     `suspects` [{rank, id, image, given, suggested, suspicion, confidence, reason, annotator, trajectory}],
     `class_rates` and `annotator_rates` [{name, rows, expected, rate, low, high, flagged, enough}],

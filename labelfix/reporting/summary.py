@@ -117,7 +117,9 @@ class Summary:
     statuses: dict[str, int]
     """Status → rows; only statuses that occur, `scored` first."""
     rate: tuple[float, float, float] | None
-    """Estimated share of wrong labels among the scored rows: value, low, high; None when not known."""
+    """Estimated share of wrong labels among the rows `asked` about: value, low, high; None when not known."""
+    asked: int
+    """Scored rows whose label is in question: not known to be right."""
     flagged: int
     """Rows with is_label_error."""
     auto_fix: int
@@ -167,12 +169,11 @@ def summarise(
     `pairs` are those of the findings, where they are known already.
     """
     table = findings.table
-    order = findings.order()
-    suspicion = _filled(table, "suspicion").astype(np.float64)
-    rate = _rate(findings.meta.get("estimated_errors") or record.get("estimated_errors"))
+    order, suspicion = findings.order(), _filled(table, "suspicion").astype(np.float64)
+    estimated = findings.meta.get("estimated_errors") or record.get("estimated_errors") or {}
+    rate, statuses = _rate(estimated), _statuses(table)
     pairs = pairs or expected_pairs(findings, suspicion)
-    curve, stop = yield_curve(suspicion[order])
-    conflict_count, conflicts = _conflicts(findings)
+    (curve, stop), (conflict_count, conflicts) = yield_curve(suspicion[order]), _conflicts(findings)
     timings = record.get("timings") or {}
     return Summary(
         run=str(run) if run is not None else None,
@@ -182,8 +183,9 @@ def summarise(
         correctors=findings.correctors,
         classes=len(findings.classes),
         rows=len(findings),
-        statuses=_statuses(table),
+        statuses=statuses,
         rate=rate,
+        asked=int(estimated.get("rows", statuses.get("scored", 0))),
         flagged=_count(table, "is_label_error"),
         auto_fix=_count(table, "auto_fix"),
         ambiguous=_count(table, "is_ambiguous"),
@@ -261,8 +263,8 @@ def _statuses(table: pa.Table) -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda item: (item[0] != "scored", -item[1], item[0])))
 
 
-def _rate(estimated: dict[str, Any] | None) -> tuple[float, float, float] | None:
-    values = [(estimated or {}).get(name) for name in ("rate", "low", "high")]
+def _rate(estimated: dict[str, Any]) -> tuple[float, float, float] | None:
+    values = [estimated.get(name) for name in ("rate", "low", "high")]
     if any(value is None or not np.isfinite(value) for value in values):
         return None
     rate, low, high = (float(value) for value in values if value is not None)

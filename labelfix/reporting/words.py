@@ -91,8 +91,10 @@ def estimate(summary: Summary) -> str:
     if summary.rate is None:
         return "The share of wrong labels could not be estimated."
     rate, low, high = summary.rate
-    count = about(rate * summary.scored)
-    rows = f"{'less than one' if count == 'no' else count} of {plural(summary.scored, 'row')}"
+    count = about(rate * summary.asked)
+    rows = f"{'less than one' if count == 'no' else count} of {plural(summary.asked, 'row')}"
+    if summary.asked < summary.scored:
+        rows += " whose label is in question"
     return f"Estimated wrong labels: {percent(rate)} ({percent(low)} to {percent(high)}), {rows}"
 
 

@@ -21,7 +21,7 @@ def headline(summary: Summary) -> str:
         return "No label could be judged"
     if summary.rate is None:
         return f"{words.plural(summary.scored, 'label')} judged"
-    count = words.about(summary.rate[0] * summary.scored)
+    count = words.about(summary.rate[0] * summary.asked)
     if count == "no":
         return f"Hardly any of {words.plural(summary.scored, 'label')} looks wrong"
     verb = "looks" if count == "about 1" else "look"
@@ -35,7 +35,8 @@ def interval(summary: Summary) -> str:
     if summary.rate is None:
         return "The share of wrong labels could not be estimated."
     rate, low, high = (words.percent(share) for share in summary.rate)
-    return f"{rate} of them; the true share lies between {low} and {high} in 9 of 10 cases."
+    asked = "them" if summary.asked == summary.scored else f"the {summary.asked:,} whose label is in question"
+    return f"{rate} of {asked}; the true share lies between {low} and {high} in 9 of 10 cases."
 
 
 def facts(summary: Summary, record: dict[str, Any]) -> list[Fact]:
