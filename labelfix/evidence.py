@@ -6,7 +6,7 @@ dropped chunk by chunk, so nothing here has the size samples × classes × epoch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -70,6 +70,19 @@ class EvidenceChunk:
             return value.take(rows) if isinstance(value, Trajectories | CoAnswers) else value[rows]
 
         return EvidenceChunk(**{name: some(value) for name, value in vars(self).items()})
+
+    @classmethod
+    def joined(cls, chunks: Sequence[EvidenceChunk]) -> EvidenceChunk:
+        """Put chunks of the same evidence one after the other."""
+
+        def all_of(parts: list[Any]) -> Any:
+            if parts[0] is None or isinstance(parts[0], int):
+                return parts[0]
+            if isinstance(parts[0], Trajectories | CoAnswers):
+                return type(parts[0]).joined(parts)
+            return np.concatenate(parts)
+
+        return cls(**{name: all_of([getattr(chunk, name) for chunk in chunks]) for name in vars(chunks[0])})
 
     def as_unseen(self) -> EvidenceChunk:
         """Return what rows no head has seen would show: no in-sample block, where there is an out-of-fold one."""

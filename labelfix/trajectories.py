@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,11 @@ class Trajectories:
     def take(self, rows: NDArray[np.intp] | slice) -> Trajectories:
         """Return the block of some of its rows."""
         return Trajectories(self.log_p[rows], self.margin[rows], self.entropy[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Trajectories]) -> Trajectories:
+        """Put blocks of several rows one after the other."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__match_args__))
 
 
 def belief(margin: Floats) -> Floats:

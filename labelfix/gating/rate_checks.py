@@ -46,7 +46,8 @@ def estimate(judged: Judged, policy: Policy, sure: NDArray[np.bool_]) -> Estimat
     open_, known = judged.scored & ~sure, judged.scored & sure
     rows = judged.suspicion[open_]
     batch = binned(rows, np.zeros(len(rows), np.intp), 1)[0]
-    scale = scale.hearing(batch)
+    if judged.compared is not None:  # else the batch is the reference, and tells of itself nothing more
+        scale = scale.hearing(batch)
     own, above = scale.judge(batch, float(known.sum()))
     return Estimates(scale, own, above, open_, known, _obstacle(judged, policy, scale))
 

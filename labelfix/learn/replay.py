@@ -26,7 +26,7 @@ from labelfix.learn.neighbours import Neighbours
 from labelfix.learn.probe import Heads
 from labelfix.learn.recording import Recording
 from labelfix.learn.spacing import evenly
-from labelfix.trajectories import FLOOR, Floats, Ints, Trajectories, belief, summarise
+from labelfix.trajectories import FLOOR, Floats, Ints, belief, summarise
 
 if TYPE_CHECKING:
     from labelfix.learn.features import Features
@@ -154,9 +154,11 @@ class Replay:
         among = in_question(self.trusted if asked else None, len(self))
         picked = among[evenly(len(among), rows)]
         if not self._keeps:
-            return _join(list(self._compute(picked)))
+            return EvidenceChunk.joined(list(self._compute(picked)))
         wanted = self.rows[picked]
-        return _join([chunk.take(np.flatnonzero(np.isin(chunk.rows, wanted))) for chunk in self.chunks()])
+        return EvidenceChunk.joined(
+            [chunk.take(np.flatnonzero(np.isin(chunk.rows, wanted))) for chunk in self.chunks()]
+        )
 
     def answered(self) -> tuple[EvidenceChunk, NDArray[np.bool_]] | None:
         """Return what answered rows would show, had they still the label that was asked about, and which were wrong.
@@ -170,7 +172,7 @@ class Replay:
         picked = np.flatnonzero(np.isin(self.rows, told.rows[even]))
         labels = self.labels.copy()
         labels[picked] = told.labels[np.searchsorted(told.rows, self.rows[picked])]
-        rows = _join(list(self._compute(picked, labels))).as_unseen()
+        rows = EvidenceChunk.joined(list(self._compute(picked, labels))).as_unseen()
         return rows, told.wrong[np.searchsorted(told.rows, rows.rows)]
 
     @property
@@ -323,26 +325,3 @@ def likeliest(labels: Ints, liking: Floats, voters: Ints | None, others: CoAnswe
         top = np.broadcast_to(np.arange(K), (n, K))
     order = np.argsort(-np.take_along_axis(liking, top, axis=1), axis=1, kind="stable")
     return np.take_along_axis(top, order, axis=1).astype(np.int32)
-
-
-def _join(chunks: list[EvidenceChunk]) -> EvidenceChunk:
-    first = chunks[0]
-
-    def joined(name: str) -> object:
-        parts = [getattr(chunk, name) for chunk in chunks]
-        if parts[0] is None:
-            return None
-        if isinstance(parts[0], CoAnswers):
-            return CoAnswers.joined(parts)
-        if isinstance(parts[0], Trajectories):
-            return Trajectories(
-                *(np.concatenate([getattr(p, f) for p in parts]) for f in ("log_p", "margin", "entropy"))
-            )
-        return np.concatenate(parts)
-
-    names = (
-        "candidates", "in_sample", "out_of_fold", "probabilities", "votes", "reliable_votes", "trusted", "kernel",
-        "others",
-    )  # fmt: skip
-    rest = {name: joined(name) for name in names} | {"two_learners": first.two_learners}
-    return EvidenceChunk(joined("rows"), joined("labels"), first.classes, **rest)  # type: ignore[arg-type]

@@ -20,7 +20,8 @@ from labelfix.readers.storage import Place
 from labelfix.readers.table import rows_of, text_rows
 
 SPLITS = frozenset(
-    {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
+    {"train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation",
+     "holdout", "hold-out", "hold_out"}
 )  # fmt: skip
 """Directory names, in lower case, that stand for a split when classes lie below them."""
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -115,6 +116,7 @@ def _from_folders(root: Place, found: Found) -> tuple[Rows, list[str]]:
     notes = _remarks(found)
     if split:
         notes.append("the directories at the top are splits, the classes are below them")
+    notes += [] if split else _like_splits(found.images)
     return rows_of(made, root, [""], [len(made)], typed=True), notes
 
 
@@ -156,18 +158,37 @@ def _from_metadata(root: Place, found: Found, columns: Columns) -> tuple[Rows, l
     return rows, notes
 
 
-def _has_splits(images: Sequence[str]) -> bool:
-    """Say whether the directories at the top are splits: all are called so and share a class."""
+def _below_top(images: Sequence[str]) -> dict[str, set[str]]:
+    """Return what directories with images lie in each directory at the top; "" has the images beside them."""
     tops: dict[str, set[str]] = {}
     for path in images:
-        top, _, below = path.partition("/")
-        if not below:
-            return False
-        tops.setdefault(top, set()).update([below.split("/")[0]] if "/" in below else [])
+        top, *below = path.split("/")[:-1] or [""]
+        tops.setdefault(top, set()).update(below[:1])
+    return tops
+
+
+def _has_splits(images: Sequence[str]) -> bool:
+    """Say whether the directories at the top are splits: all are called so and share a class."""
+    tops = _below_top(images)
     if not all(top.lower() in SPLITS for top in tops):
         return False
     classes = [held for held in tops.values() if held]
     return bool(classes) and (len(classes) == 1 or any(a & b for a in classes for b in classes if a is not b))
+
+
+def _like_splits(images: Sequence[str]) -> list[str]:
+    """Remark on classes that may be splits: one is called so, and holds what another holds."""
+    tops = _below_top(images)
+    for top in sorted(tops):
+        alike = sorted(other for other in tops if other != top and tops[top] & tops[other])
+        if top.lower() in SPLITS and alike:
+            shared = ", ".join(sorted(tops[top] & tops[alike[0]])[:_SHOWN])
+            remark = (
+                f"the directories at the top are taken for classes, though {top!r} is called like a split and shares "
+                f"directories with {alike[0]!r} ({shared}): if they are splits, scan one, or call them train, val, test"
+            )
+            return [remark]
+    return []
 
 
 def _class_of(path: str, split: bool) -> str:

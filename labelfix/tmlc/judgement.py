@@ -5,8 +5,10 @@ Unseen rows have no in-sample block: they are judged as training rows are when i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from collections.abc import MutableMapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,21 @@ NET, SECOND, UNLIKELY = 0.75, 0.5, 0.02
 expects, at least `UNLIKELY`."""
 
 
+class Posteriors(NamedTuple):
+    """What the net says of n rows: log-posteriors [n, C + 1]."""
+
+    withheld: Floats
+    """Of rows as unseen ones."""
+    whole: Floats | None
+    """With the in-sample block; None where the blend does not hear it, or there is none."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Posteriors]) -> Posteriors:
+        """Put those of several chunks one after the other."""
+        withheld, whole = zip(*parts, strict=True)
+        return cls(np.concatenate(withheld), None if whole[0] is None else np.concatenate(whole))
+
+
 @dataclass(frozen=True, eq=False)
 class Judgement:
     """Statistics of training rows, as small as perception's."""
@@ -62,6 +79,8 @@ class Judgement:
     """What annotators' answers change, the slope too; None where nobody was asked."""
     crowd: Crowd | None = None
     """What is known of those who gave the labels; None where they are not."""
+    heard: MutableMapping[EvidenceChunk, Posteriors] = field(default_factory=WeakKeyDictionary, repr=False)
+    """What the net said of chunks that the fit saw, as long as the evidence keeps them: it is the costly part."""
 
     @classmethod
     def fit(cls, net: TMLCNet, evidence: Evidence) -> Self:
@@ -70,23 +89,27 @@ class Judgement:
         Pairs of classes and answers move rows apart, and leave their mean suspicion.
         """
         counts = np.bincount(evidence.labels, minlength=evidence.classes).astype(np.float32)
-        sample = evidence.sample(SAMPLE)
+        parts = list(evidence.chunks()) if len(evidence) <= SAMPLE else [evidence.sample(SAMPLE)]
+        sample = EvidenceChunk.joined(parts)
         norms = perception.fit(sample, counts, evidence.epochs)
-        left = sample if sample.trusted is None else evidence.sample(SAMPLE, asked=True)
+        if sample.trusted is not None:
+            parts = [evidence.sample(SAMPLE, asked=True)]
+        left = sample if sample.trusted is None else parts[0]
         blend, known, level = _levelled(net, norms, left, evidence)
-        usual, log_q = _scored(net, norms, blend, left)
+        heard = [_posteriors(net, norms, blend, part) for part in parts]
+        usual, log_q = _scored(blend, left, Posteriors.joined(heard))
         answered = evidence.answered() if known is not None else None
-        line, feedback = (0.0, 1.0), None
-        if answered is None or not len(answered[0]):
-            transitions = Transitions.fit(usual)
-            usual = usual.moved(transitions(usual))
-            line = line if known is None else worth(usual.score)
-            usual = usual.stretched(line)
-        else:
-            asked, _ = _scored(net, norms, blend, answered[0])
-            transitions = Transitions.fit(usual, (asked, answered[1]))
-            asked, usual = (one.moved(transitions(one)) for one in (asked, usual))
-            feedback = Feedback.fit(asked, answered[1], usual)
+        asked = None
+        if answered is not None and len(answered[0]):
+            rows, wrong = answered
+            scored, _ = _scored(blend, rows, _posteriors(net, norms, blend, rows))
+            asked = scored, wrong
+        transitions = Transitions.fit(usual, *([] if asked is None else [asked]))
+        usual = usual.moved(transitions(usual))
+        line = (0.0, 1.0) if known is None else worth(usual.score)
+        usual, feedback = usual.stretched(line), None
+        if asked is not None:
+            feedback = Feedback.fit(scored.moved(transitions(scored)).stretched(line), wrong, usual)
             usual = usual.moved(feedback(usual))
         crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=level.audit is not None)
         if crowd is not None and known is not None and _tells_level(usual.rows.others):
@@ -94,11 +117,13 @@ class Judgement:
             # Scores that hear other annotators cannot be compared with those of labels known to be wrong.
             score, _ = crowd(usual.rows, usual.score, log_q)
             known = replace(known, flag_share=known_wrong.precise_share(sigmoid(score)))
-        return cls(norms, blend, known, level, transitions, line, feedback, crowd)
+        remembered = WeakKeyDictionary(zip(parts, heard, strict=True))
+        return cls(norms, blend, known, level, transitions, line, feedback, crowd, remembered)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
         """Return the log-odds [n] that the given label is wrong, and the probability [n, C] of each candidate."""
-        scored, log_q = _scored(net, self.norms, self.blend, rows)
+        heard = self.heard.get(rows) or _posteriors(net, self.norms, self.blend, rows)
+        scored, log_q = _scored(self.blend, rows, heard)
         if self.transitions is not None:
             scored = scored.moved(self.transitions(scored)).stretched(self.line)
         if self.feedback is not None:
@@ -176,15 +201,20 @@ def _levelled(
     return blend, known, level
 
 
-def _scored(
-    net: TMLCNet, norms: perception.Norms, blend: Blend, rows: EvidenceChunk
-) -> tuple[Scored, Floats]:
+def _posteriors(net: TMLCNet, norms: perception.Norms, blend: Blend, rows: EvidenceChunk) -> Posteriors:
+    hears_both = blend.whole and rows.in_sample is not None
+    return Posteriors(
+        net.posterior(rows.as_unseen(), norms), net.posterior(rows, norms) if hears_both else None
+    )
+
+
+def _scored(blend: Blend, rows: EvidenceChunk, heard: Posteriors) -> tuple[Scored, Floats]:
     """Return rows as the blend scores them, and the log-posteriors [n, C + 1] of their candidates."""
-    withheld = net.posterior(rows.as_unseen(), norms)
-    if not blend.whole or rows.in_sample is None:
+    withheld, whole = heard
+    if whole is None:
         score, log_q = blend(_log_odds(withheld), None, rows), withheld
     else:
-        whole, part = net.posterior(rows, norms), np.float32(blend.whole)
+        part = np.float32(blend.whole)
         score = blend(_log_odds(withheld), _log_odds(whole), rows)
         log_q = np.asarray(
             (1 - part) * np.maximum(withheld, LEAST) + part * np.maximum(whole, LEAST), np.float32

@@ -198,6 +198,11 @@ def test_a_finished_scan_is_judged_by_itself(run):
         labelfix.gate(run, run)
 
 
+def test_a_finished_scan_has_the_rate_that_the_scan_said(run):
+    said = json.loads((run / "run.json").read_text())["estimated_errors"]["rate"]
+    assert labelfix.gate(run).rate[0] == pytest.approx(said, abs=0.003)
+
+
 def test_trusted_rows_count_as_right_and_are_no_findings(run, make):
     batch = make(400, 80, seed=17, trusted=["1" if i < 200 else "0" for i in range(400)])
     verdict = judge(batch, run)

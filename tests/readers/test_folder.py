@@ -108,6 +108,25 @@ def test_metadata_tables_in_the_splits_are_joined(folder: Folder) -> None:
     assert manifest.split.tolist() == ["test", "train", "train"]
 
 
+def test_holdout_is_a_split(folder: Folder) -> None:
+    manifest = labelfix.read(folder("train/cat/1.png", "train/dog/1.png", "holdout/cat/1.png"))
+    assert manifest.classes == ("cat", "dog")
+
+
+def test_classes_that_may_be_splits_are_told(folder: Folder) -> None:
+    manifest = labelfix.read(
+        folder("train/cat/1.png", "train/dog/1.png", "extra/cat/1.png", "extra/dog/1.png")
+    )
+    assert manifest.classes == ("extra", "train")
+    assert any("'train' is called like a split" in note and "(cat, dog)" in note for note in manifest.notes)
+
+
+def test_a_class_that_is_called_train_is_no_split(folder: Folder) -> None:
+    manifest = labelfix.read(folder("train/steam/1.png", "bus/red/1.png"))
+    assert manifest.classes == ("bus", "train")
+    assert not any("split" in note for note in manifest.notes)
+
+
 def test_a_directory_of_tables_without_images_is_a_table(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table({"image": [b"1", b"2"], "label": ["a", "b"]}), tmp_path / "data/train-0.parquet")
