@@ -6,6 +6,7 @@ Work for n rows against N: n × N × 128 multiply-adds for neighbours, exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,11 @@ class Known:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @cached_property
+    def contents(self) -> neighbours.Contents:
+        """Which training rows show the very same thing."""
+        return neighbours.Contents.of(self.keys)
+
 
 @dataclass(frozen=True, eq=False)
 class Met:
@@ -83,7 +89,9 @@ def meet(known: Known, features: Features, rows: NDArray[np.intp], keys: Keys, g
     of the training rows that it, or a copy of it in the batch, is a copy or group-mate of; without any, a hash.
     """
     vectors, explained = known.projection.project(features, rows)
-    wanted = min(neighbours.SEARCHED, len(known))
+    contents = known.contents
+    first = contents.first
+    wanted = min(neighbours.SEARCHED, len(contents))
     similarity, index = _search(known, vectors, wanted)
     one, other = _copies_of_known(known, similarity, index, vectors.shape[1])
     one, other = _joined((one, other), _equal(keys, known.keys))
@@ -100,16 +108,16 @@ def meet(known: Known, features: Features, rows: NDArray[np.intp], keys: Keys, g
     of_row, of_part = linked[:n], linked[n:]
     folds = _folds(known, of_row, of_part, keys, groups)
     component = of_part[known.component]
-    nearest, near = neighbours.strike_out(similarity, index, component, of_row, known.k)
-    more = min(neighbours.MOST_SEARCHED, len(known))
+    nearest, near = neighbours.strike_out(similarity, index, component[first], of_row, known.k)
+    more = min(neighbours.MOST_SEARCHED, len(contents))
     neighbours.look_farther(
-        nearest, near, lambda some: _search(known, vectors[some], more), component, of_row
+        nearest, near, lambda some: _search(known, vectors[some], more), component[first], of_row
     )
     alike = neighbours.components(n, *within)
     size = np.bincount(alike, minlength=1)
     distance = neighbours.outlier_distance(near, nearest >= 0, explained)
     found = Neighbours(
-        nearest, near, of_row, np.where(size[alike] > 1, alike, -1).astype(np.int32),
+        contents.in_turn(nearest, np.arange(n)), near, of_row, np.where(size[alike] > 1, alike, -1).astype(np.int32),
         (distance > known.fence) & (distance > neighbours.OUTLIER_DISTANCE),
         known.projection, vectors.astype(np.float16), known.heads.fitted_on, rows.astype(np.int32),
     )  # fmt: skip
@@ -138,13 +146,14 @@ def _folds(known: Known, of_row: Ints, of_part: Ints, keys: Keys, groups: Keys) 
 
 
 def _search(known: Known, vectors: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Return similarity and position [n, k] of the nearest training rows, exactly, piece by piece."""
+    """Return similarity and number [n, k] of the nearest contents of training rows, exactly, piece by piece."""
     import faiss
 
+    first = known.contents.first
     best = np.full((len(vectors), 0), 0.0, np.float32)
     found = np.full((len(vectors), 0), 0, np.int64)
-    for start in range(0, len(known), PIECE):
-        piece = known.vectors[start : start + PIECE].astype(np.float32) * known.step
+    for start in range(0, len(first), PIECE):
+        piece = known.vectors[first[start : start + PIECE]].astype(np.float32) * known.step
         near, at = faiss.knn(vectors, piece, min(k, len(piece)), metric=faiss.METRIC_INNER_PRODUCT)
         best, found = np.concatenate([best, near], axis=1), np.concatenate([found, at + start], axis=1)
         order = np.argsort(-best, axis=1, kind="stable")[:, :k]
@@ -156,28 +165,27 @@ def _copies_of_known(known: Known, similarity: Floats, index: NDArray[np.int64],
     if width < neighbours.NARROW:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     distance = 1.0 - similarity
-    own = _usual(known, distance)
-    near = neighbours.is_copy(distance, np.minimum(own[:, None], known.around[index]))
+    own, first = _usual(known, distance), known.contents.first
+    near = neighbours.is_copy(distance, np.minimum(own[:, None], known.around[first[index]]))
     one, column = np.nonzero(near)
-    return one, index[one, column].astype(np.intp)
+    return one, first[index[one, column]]
 
 
 def _copies_within(known: Known, vectors: Floats, keys: Keys) -> Pairs:
     """Return pairs of unseen rows that show the same thing."""
     import faiss
 
-    order = np.lexsort(keys.T[::-1])
-    equal = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
-    one, other = order[:-1][equal], order[1:][equal]
-    if vectors.shape[1] < neighbours.NARROW or len(vectors) < 2:
-        return one, other
-    wanted = min(neighbours.SEARCHED, len(vectors))
-    similarity, index = faiss.knn(vectors, vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+    contents = neighbours.Contents.of(keys)
+    if vectors.shape[1] < neighbours.NARROW or len(contents) < 2:
+        return contents.equal
+    first = contents.first
+    wanted = min(neighbours.SEARCHED, len(contents))
+    similarity, index = faiss.knn(vectors[first], vectors[first], wanted, metric=faiss.METRIC_INNER_PRODUCT)
     # What is usual around a row is said by the training rows: a batch may be one burst of equal images.
     usual = np.float32(np.median(known.around))
-    near = neighbours.is_copy(1.0 - similarity, usual) & (index != np.arange(len(vectors))[:, None])
-    a, column = np.nonzero(near)
-    return np.concatenate([one, a]), np.concatenate([other, index[a, column].astype(np.intp)])
+    near = neighbours.is_copy(1.0 - similarity, usual) & (index != np.arange(len(contents))[:, None])
+    one, column = np.nonzero(near)
+    return _joined(contents.equal, (first[one], first[index[one, column]]))
 
 
 def _usual(known: Known, distance: Floats) -> Floats:

@@ -45,6 +45,51 @@ OUTLIER_DISTANCE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
+class Contents:
+    """Which of n rows show the very same thing: answers about one image, or files of it. It is searched for once."""
+
+    number: NDArray[np.intp]
+    """[n] of each row's content, below m."""
+    rows: NDArray[np.intp]
+    """[n] by content, ascending within one."""
+    starts: NDArray[np.intp]
+    """[m + 1] where each content's part of `rows` begins."""
+
+    @classmethod
+    def of(cls, keys: NDArray[np.uint8]) -> Contents:
+        """Tell by content hashes [n, 16]; contents are numbered by them."""
+        order = np.lexsort(keys.T[::-1])
+        other = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
+        starts = np.concatenate([[0], np.flatnonzero(other) + 1, [len(keys)]])[: len(keys) + 1]
+        number = np.empty(len(keys), np.intp)
+        number[order] = np.concatenate([[0], np.cumsum(other)])[: len(keys)]
+        return cls(number, order, starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def first(self) -> NDArray[np.intp]:
+        """[m] a row of each content."""
+        return self.rows[self.starts[:-1]]
+
+    @property
+    def equal(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Pairs of rows that tie together all rows of each content."""
+        same = self.number[self.rows[1:]] == self.number[self.rows[:-1]]
+        return self.rows[:-1][same], self.rows[1:][same]
+
+    def in_turn(self, contents: Ints, who: NDArray[np.intp]) -> Ints:
+        """Return a row [q, k] of each of some contents, -1 for none; another one for the next `who` [q].
+
+        So what was answered about an image many times has one vote, and all its answers are heard.
+        """
+        found = contents.clip(min=0)
+        turn = (who[:, None] + np.arange(contents.shape[1])) % np.diff(self.starts)[found]
+        return np.where(contents >= 0, self.rows[self.starts[found] + turn], -1).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
 class Projection:
     """Centres features and projects them onto the leading principal directions of a sample."""
 
@@ -158,12 +203,16 @@ def find(
     rule: ratio test, Lowe 2004 §7.1.
     """
     projection = Projection.fit(features, rows)
-    vectors, explained = projection.project(features, rows)
+    contents = Contents.of(keys)
+    first, number = contents.first, contents.number
+    vectors, explained = projection.project(features, rows[first])
     search = _searcher(vectors, seed)
-    similarity, index = search(vectors, min(SEARCHED, len(rows)))
-    one, other = _copies(similarity, index, keys, narrow=vectors.shape[1] < NARROW)
-    copies = components(len(rows), one, other)
-    component = copies
+    similarity, index = search(vectors, min(SEARCHED, len(first)))
+    one, other = contents.equal
+    if vectors.shape[1] >= NARROW:
+        near_one, near_other = _near_copies(similarity, index)
+        one, other = np.concatenate([one, first[near_one]]), np.concatenate([other, first[near_other]])
+    copies = component = components(len(rows), one, other)
     if groups is not None:
         grouped = np.flatnonzero(groups >= 0)
         order = grouped[np.argsort(groups[grouped], kind="stable")]
@@ -171,14 +220,16 @@ def find(
         component = components(
             len(rows), np.concatenate([one, order[:-1][chained]]), np.concatenate([other, order[1:][chained]])
         )
-    nearest, near = strike_out(similarity, index, component, component, k)
-    again = lambda some: search(vectors[some], min(MOST_SEARCHED, len(rows)))  # noqa: E731
-    look_farther(nearest, near, again, component, component)
+    nearest, near = strike_out(similarity, index, component[first], component[first], k)
+    again = lambda some: search(vectors[some], min(MOST_SEARCHED, len(first)))  # noqa: E731
+    look_farther(nearest, near, again, component[first], component[first])
     sizes = np.bincount(copies, minlength=1)
+    near = near[number]
     return Neighbours(
-        nearest, near, component, np.where(sizes[copies] > 1, copies, -1).astype(np.int32),
-        _outliers(near, nearest >= 0, explained), projection, vectors.astype(np.float16), fitted_on,
-        rows.astype(np.int32),
+        contents.in_turn(nearest[number], np.arange(len(rows))), near, component,
+        np.where(sizes[copies] > 1, copies, -1).astype(np.int32),
+        _outliers(near, nearest[number] >= 0, explained[number]), projection, vectors.astype(np.float16)[number],
+        fitted_on, rows.astype(np.int32),
     )  # fmt: skip
 
 
@@ -246,16 +297,9 @@ def _searcher(vectors: Floats, seed: int) -> Callable[[Floats, int], tuple[Float
     return search
 
 
-def _copies(
-    similarity: Floats, index: NDArray[np.int64], keys: NDArray[np.uint8], narrow: bool
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of rows that show the same thing: equal bytes, or far nearer than others around them are."""
-    order = np.lexsort(keys.T[::-1])
-    equal = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
-    content = np.empty(len(keys), np.int64)
-    content[order] = np.concatenate([[0], np.cumsum(~equal)])
-    # Many answers about one image, or many files of it, say nothing of what is usual around it.
-    distance = np.where((index >= 0) & (content[index] != content[:, None]), 1.0 - similarity, np.inf)
+def _near_copies(similarity: Floats, index: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of contents that show the same thing: far nearer than others around them are."""
+    distance = np.where((index >= 0) & (index != np.arange(len(index))[:, None]), 1.0 - similarity, np.inf)
     nearest_first = np.sort(distance, axis=1)
     found = np.isfinite(nearest_first)
     sixth = nearest_first[:, min(5, index.shape[1] - 1)]
@@ -264,10 +308,8 @@ def _copies(
     # Usual around a row: its farthest neighbour found. Many copies fill the whole list, hence the floor.
     around = np.where(found, nearest_first, 0.0).max(axis=1).clip(typical / 4, typical)
     usual = np.minimum(around[:, None], around[index])
-    near = is_copy(distance, usual)
-    one, column = np.nonzero(near & (not narrow))
-    other = index[one, column]
-    return np.concatenate([one, order[:-1][equal]]), np.concatenate([other, order[1:][equal]])
+    one, column = np.nonzero(is_copy(distance, usual))
+    return one, index[one, column]
 
 
 def is_copy(distance: Floats, usual: Floats | np.floating[Any]) -> NDArray[np.bool_]:

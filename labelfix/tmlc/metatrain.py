@@ -132,8 +132,7 @@ def meta_train(
     The bank is of all `clean` sets, so that fits that leave some out reuse it.
 
     The scores in the card are measured on sources that a fit has not seen: sources are parted into two halves, and
-    fresh tasks of each are judged by a net fitted on the other, in half of the steps. Raises UsageError for fewer than
-    ten tasks.
+    fresh tasks of each are judged by a net fitted on the other. Raises UsageError for fewer than ten tasks.
     """
     if tasks < 10:
         raise UsageError(
@@ -146,7 +145,7 @@ def meta_train(
     late = late_sources(lessons)
     sides = np.array([is_late(lesson.source, at, late) for at, lesson in enumerate(lessons)])
     early_net, late_net = (
-        fit([lessons[at] for at in np.flatnonzero(sides == side)], seed, progress, steps // 2)
+        fit([lessons[at] for at in np.flatnonzero(sides == side)], seed, progress, steps)
         for side in (False, True)
     )
     found = examine((early_net, late_net), late, clean, seed, max(FEWEST, tasks // 16), progress)

@@ -185,7 +185,7 @@ def test_a_damaged_file_is_named(tmp_path):
         Neighbours.load(tmp_path / "n.safetensors")
 
 
-@pytest.mark.parametrize("answers", [3, 8, 20])
+@pytest.mark.parametrize("answers", [3, 8, 20, 50])
 def test_near_copies_are_found_however_many_answers_there_are_about_each(answers):
     """Rows of one content are many answers about one image; ten images were saved again."""
     x = cloud(200)
@@ -196,3 +196,24 @@ def test_near_copies_are_found_however_many_answers_there_are_about_each(answers
     component = found.component[::answers]
     assert (component[:10] == component[200:]).all()
     assert len(np.unique(component)) == 200
+
+
+@pytest.mark.parametrize("answers", [1, 3, 50])
+def test_neighbours_are_of_ten_images_however_many_answers_there_are_about_each(answers):
+    x = cloud(60)
+    each = np.repeat(np.arange(len(x)), answers)
+    alone, many = (
+        find(x),
+        neighbours.find(
+            Features.from_array(x[each].astype(np.float32)),
+            np.arange(len(each)),
+            keys(len(x))[each],
+            None,
+            10,
+            0,
+            "test",
+        ),
+    )
+    np.testing.assert_array_equal(each[many.index], alone.index[each])
+    heard = many.index[(many.index // answers == alone.index[0, 0]).any(axis=1)]
+    assert len(np.unique(heard[heard // answers == alone.index[0, 0]])) == answers
