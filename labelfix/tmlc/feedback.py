@@ -58,8 +58,11 @@ class Feedback:
     """[1] m, the answers that it was learnt from."""
 
     @classmethod
-    def fit(cls, answered: Scored, wrong: NDArray[np.bool_], usual: Scored) -> Self:
-        """Fit on m answers, which say whether a label was `wrong` [m]; `usual` rows keep their mean suspicion."""
+    def fit(cls, answered: Scored, wrong: NDArray[np.bool_], usual: Scored, stretched: float = 1.0) -> Self:
+        """Fit on m answers, which say whether a label was `wrong` [m]; `usual` rows keep their mean suspicion.
+
+        Effects are in proportion to log-odds that were `stretched` by a factor.
+        """
         from scipy.optimize import minimize
         from scipy.special import expit
 
@@ -71,7 +74,8 @@ class Feedback:
         score = answered.score.astype(np.float64)
         about = score - score.mean()
         sizes = 1, 1, len(pairs), K, K, x.shape[1]
-        deviation = np.repeat([OF_LEVEL, OF_SLOPE, OF_PAIR, OF_CLASS, OF_CLASS, OF_READING], sizes)
+        effects = stretched * np.array([OF_PAIR, OF_CLASS, OF_CLASS, OF_READING])
+        deviation = np.repeat([OF_LEVEL, OF_SLOPE, *effects], sizes)
         ends = np.cumsum(sizes)[:-1]
 
         def loss(z: Numbers) -> tuple[float, Numbers]:
@@ -90,8 +94,8 @@ class Feedback:
             return float(value), deviation * np.concatenate(gradient) + z
 
         found = minimize(loss, np.zeros(len(deviation)), jac=True, method="L-BFGS-B", options=CLOSELY)
-        effects = (deviation * found.x).astype(np.float32)
-        _, slope, of_pair, of_given, of_suggested, of_reading = np.split(effects, ends)
+        fitted = (deviation * found.x).astype(np.float32)
+        _, slope, of_pair, of_given, of_suggested, of_reading = np.split(fitted, ends)
         line, level = np.array([slope[0], score.mean()], np.float32), np.zeros(1, np.float32)
         of_each = of_pair, of_given, of_suggested, of_reading
         bare = cls(pairs, *of_each, centre, spread, line, level, np.array([len(wrong)]))

@@ -109,7 +109,8 @@ class Judgement:
         line = (0.0, 1.0) if known is None else worth(usual.score)
         usual, feedback = usual.stretched(line), None
         if asked is not None:
-            feedback = Feedback.fit(scored.moved(transitions(scored)).stretched(line), wrong, usual)
+            asked_about = scored.moved(transitions(scored)).stretched(line)
+            feedback = Feedback.fit(asked_about, wrong, usual, line[1])
             usual = usual.moved(feedback(usual))
         crowd = Crowd.fit(usual.rows, usual.score, log_q, keeps_level=level.audit is not None)
         if crowd is not None and known is not None and _tells_level(usual.rows.others):
