@@ -191,8 +191,9 @@ def _positions(findings: Findings, manifest: Manifest) -> NDArray[np.int64] | No
     found = pc.index_in(wanted, value_set=ids).fill_null(-1)
     rows: NDArray[np.int64] = found.to_numpy().astype(np.int64)
     if not (rows >= 0).any():
+        numbered = "".join(f" ({note})" for note in manifest.notes if note.startswith("ids: "))
         raise InputError(
-            f"{manifest.source}: holds none of the rows that were scanned; name another with --manifest"
+            f"{manifest.source}: holds none of the rows that were scanned{numbered}; name another with --manifest"
         )
     return rows
 

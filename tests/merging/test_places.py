@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import labelfix
-from labelfix.errors import UsageError
+from labelfix.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -68,6 +68,18 @@ def test_a_folders_metadata_is_edited_with_all_its_columns(tmp_path, make_run, s
     assert first.startswith('0.png,b,"note, 0",a,corrected')
     labelfix.merge(found, said(("0.png", "")), tmp_path / "same.csv")
     assert (tmp_path / "same.csv").read_bytes() == (tmp_path / "photos" / "metadata.csv").read_bytes()
+
+
+def test_a_manifest_that_names_an_image_twice_by_now_is_told_why_no_row_is_known(tmp_path, make_run, said):
+    photos(tmp_path / "photos")
+    lines = "file_name,label\n" + "".join(f"photos/{i}.png,{'ab'[i % 2]}\n" for i in range(6))
+    (tmp_path / "m.csv").write_text(lines, encoding="utf-8")
+    found = make_run(tmp_path / "m.csv", tmp_path / "run")
+    (tmp_path / "m.csv").write_text(lines + "photos/0.png,b\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"none of the rows that were scanned \(ids: image names .* occur twice"
+    ):
+        labelfix.merge(found, said(("photos/0.png", "b")))
 
 
 def test_a_directory_of_tables_is_not_written_into_a_file(tmp_path, make_run, said):
