@@ -49,7 +49,7 @@ class Contents:
     """Which of n rows show the very same thing: answers about one image, or files of it. It is searched for once."""
 
     number: NDArray[np.intp]
-    """[n] of each row's content, below m."""
+    """[n] of each row's content, in the order of their first rows: 0, 1, 2, … where no two are equal."""
     rows: NDArray[np.intp]
     """[n] by content, ascending within one."""
     starts: NDArray[np.intp]
@@ -57,13 +57,15 @@ class Contents:
 
     @classmethod
     def of(cls, keys: NDArray[np.uint8]) -> Contents:
-        """Tell by content hashes [n, 16]; contents are numbered by them."""
-        order = np.lexsort(keys.T[::-1])
-        other = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
-        starts = np.concatenate([[0], np.flatnonzero(other) + 1, [len(keys)]])[: len(keys) + 1]
-        number = np.empty(len(keys), np.intp)
-        number[order] = np.concatenate([[0], np.cumsum(other)])[: len(keys)]
-        return cls(number, order, starts)
+        """Tell by content hashes [n, 16]."""
+        order = np.lexsort(keys.T[::-1])  # stable: the first row of each content comes first
+        begins = np.ones(len(keys), bool)
+        begins[1:] = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
+        first = np.zeros(len(keys), np.intp)
+        first[order] = order[begins][np.cumsum(begins) - 1]
+        number = (np.cumsum(first == np.arange(len(keys))) - 1)[first]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(number))])
+        return cls(number, np.argsort(number, kind="stable"), starts)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -84,9 +86,12 @@ class Contents:
 
         So what was answered about an image many times has one vote, and all its answers are heard.
         """
-        found = contents.clip(min=0)
-        turn = (who[:, None] + np.arange(contents.shape[1])) % np.diff(self.starts)[found]
-        return np.where(contents >= 0, self.rows[self.starts[found] + turn], -1).astype(np.int32)
+        sizes, rows = np.diff(self.starts), np.full(contents.shape, -1, np.int32)
+        for column, found in enumerate(contents.T):
+            some = np.flatnonzero(found >= 0)
+            of = found[some]
+            rows[some, column] = self.rows[self.starts[of] + (who[some] + column) % sizes[of]]
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,12 +229,13 @@ def find(
     again = lambda some: search(vectors[some], min(MOST_SEARCHED, len(first)))  # noqa: E731
     look_farther(nearest, near, again, component[first], component[first])
     sizes = np.bincount(copies, minlength=1)
-    near = near[number]
+    held = vectors.astype(np.float16)
+    if len(first) < len(rows):
+        nearest, near, explained, held = nearest[number], near[number], explained[number], held[number]
     return Neighbours(
-        contents.in_turn(nearest[number], np.arange(len(rows))), near, component,
+        contents.in_turn(nearest, np.arange(len(rows))), near, component,
         np.where(sizes[copies] > 1, copies, -1).astype(np.int32),
-        _outliers(near, nearest[number] >= 0, explained[number]), projection, vectors.astype(np.float16)[number],
-        fitted_on, rows.astype(np.int32),
+        _outliers(near, nearest >= 0, explained), projection, held, fitted_on, rows.astype(np.int32),
     )  # fmt: skip
 
 

@@ -166,9 +166,7 @@ def build_bank(
     bank.mkdir(parents=True, exist_ok=True)
     _begin(bank, {"version": VERSION, "seed": seed, "sources": [[one.name, _digest(one)] for one in clean]})
     missing = [t for t in numbers(tasks, finetuned) if not _lesson_path(bank, t).exists()]
-    missing.sort(
-        key=lambda number: number < FINETUNED
-    )  # the long ones first, so that no process waits for them
+    missing.sort(key=lambda number: number < FINETUNED)  # long ones first: no process waits for another's
     work = partial(_build_one, list(clean), bank, seed)
     for _ in spread(work, missing, "bank", progress, processes):
         pass

@@ -97,6 +97,8 @@ class Judgement:
         left = sample if sample.trusted is None else parts[0]
         blend, known, level = _levelled(net, norms, left, evidence)
         heard = [_posteriors(net, norms, blend, part) for part in parts]
+        remembered = WeakKeyDictionary(zip(parts, heard, strict=True))
+        del parts  # where the evidence does not keep them, they take as much as the sample
         usual, log_q = _scored(blend, left, Posteriors.joined(heard))
         answered = evidence.answered() if known is not None else None
         asked = None
@@ -118,7 +120,6 @@ class Judgement:
             # Scores that hear other annotators cannot be compared with those of labels known to be wrong.
             score, _ = crowd(usual.rows, usual.score, log_q)
             known = replace(known, flag_share=known_wrong.precise_share(sigmoid(score)))
-        remembered = WeakKeyDictionary(zip(parts, heard, strict=True))
         return cls(norms, blend, known, level, transitions, line, feedback, crowd, remembered)
 
     def __call__(self, net: TMLCNet, rows: EvidenceChunk) -> tuple[Floats, Floats]:
