@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfix.learn import neighbours, probe
+from labelfix.learn.contents import Contents
 from labelfix.learn.kernel import Kernel
 from labelfix.learn.neighbours import Neighbours, Projection
 from labelfix.learn.probe import Heads
@@ -65,9 +66,9 @@ class Known:
         return len(self.keys)
 
     @cached_property
-    def contents(self) -> neighbours.Contents:
+    def contents(self) -> Contents:
         """Which training rows show the very same thing."""
-        return neighbours.Contents.of(self.keys)
+        return Contents.of(self.keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ def _copies_within(known: Known, vectors: Floats, keys: Keys) -> Pairs:
     """Return pairs of unseen rows that show the same thing."""
     import faiss
 
-    contents = neighbours.Contents.of(keys)
+    contents = Contents.of(keys)
     if vectors.shape[1] < neighbours.NARROW or len(contents) < 2:
         return contents.equal
     first = contents.first
