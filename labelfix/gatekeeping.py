@@ -209,7 +209,7 @@ def _by_reference(
     return Judged(
         found, manifest.source or "the batch",
         Usual(asked, len(usual.trusted) - len(left), doubt, audited, *((SEEN_BY_CROWD, AS_SAID) if crowd else ())),
-        trusted, view.keys, _compared(reference, rows, met, len(batch)),
+        trusted, view.keys, _compared(reference, rows, met, view.keys),
         columns=columns, notes=manifest.notes + _versions(reference), lines=lines_of(manifest.source, len(manifest)),
     )  # fmt: skip
 
@@ -221,16 +221,25 @@ def _versions(reference: Reference) -> tuple[str, ...]:
     return () if then == now else (f"the reference was made by labelfix {then}, and this is {now}; {remedy}",)
 
 
-def _compared(reference: Reference, rows: NDArray[np.intp], met: Met | None, count: int) -> Compared:
-    """Say where the judged rows [n] of `count` stand beside the reference."""
+def _compared(
+    reference: Reference, rows: NDArray[np.intp], met: Met | None, keys: NDArray[np.uint8]
+) -> Compared:
+    """Say where rows with these content hashes [N, 16] stand beside the reference; judged ones are `rows` [n]."""
     usual = reference.behaviour
-    copy_of, copy_label = np.full(count, "", object), np.full(count, "", object)
+    copy_of, copy_label = np.full(len(keys), "", object), np.full(len(keys), "", object)
     views = {}
     if met is not None and reference.known is not None:
-        found = met.copy_of >= 0
-        names = np.array([*reference.classes], object)
-        copy_of[rows[found]] = reference.ids[met.copy_of[found]]
-        copy_label[rows[found]] = names[reference.known.labels[met.copy_of[found]]]
+        from labelfix.learn.known import equal
+
+        names, twin = np.array([*reference.classes], object), np.full(len(keys), -1, np.int64)
+        same, training = equal(
+            keys, reference.known.keys
+        )  # also of rows without a label or of an unknown class
+        twin[same] = training
+        twin[rows] = np.where(met.copy_of >= 0, met.copy_of, twin[rows])
+        found = np.flatnonzero(twin >= 0)
+        copy_of[found] = reference.ids[twin[found]]
+        copy_label[found] = names[reference.known.labels[twin[found]]]
         vectors = met.neighbours.vectors.astype(np.float32)
         for at, quantiles in enumerate(usual.directions):
             views[f"direction {at + 1}"] = vectors[:, at], quantiles

@@ -95,10 +95,10 @@ def meet(known: Known, features: Features, rows: NDArray[np.intp], keys: Keys, g
     wanted = min(neighbours.SEARCHED, len(contents))
     similarity, index = _search(known, vectors, wanted)
     one, other = _copies_of_known(known, similarity, index, vectors.shape[1])
-    one, other = _joined((one, other), _equal(keys, known.keys))
+    one, other = _joined((one, other), equal(keys, known.keys))
     copy_of = np.full(len(rows), -1, np.int64)
     copy_of[one] = other
-    one, other = _joined((one, other), _equal(groups, known.groups))
+    one, other = _joined((one, other), equal(groups, known.groups))
     within = _copies_within(known, vectors, keys)
     n, parts = len(rows), int(known.component.max(initial=-1)) + 1
     linked = neighbours.components(
@@ -194,7 +194,7 @@ def _usual(known: Known, distance: Floats) -> Floats:
     return np.asarray(distance.max(axis=1).clip(typical / 4, typical), np.float32)
 
 
-def _equal(mine: Keys, theirs: Keys) -> Pairs:
+def equal(mine: Keys, theirs: Keys) -> Pairs:
     """Return pairs (row of `mine`, first row of `theirs`) that are equal and not zero."""
     a, b = (np.ascontiguousarray(keys).view("S16").reshape(-1) for keys in (mine, theirs))
     order = np.argsort(b, kind="stable")
