@@ -236,7 +236,7 @@ def _compared(
             keys, reference.known.keys
         )  # also of rows without a label or of an unknown class
         twin[same] = training
-        twin[rows] = np.where(met.copy_of >= 0, met.copy_of, twin[rows])
+        twin[rows] = met.copy_of
         found = np.flatnonzero(twin >= 0)
         copy_of[found] = reference.ids[twin[found]]
         copy_label[found] = names[reference.known.labels[twin[found]]]

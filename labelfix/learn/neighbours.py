@@ -1,8 +1,8 @@
 """Nearest neighbours: who votes on a label, what is a copy of what, what is unlike anything else.
 
-Cosine on a centred projection to at most 128 dimensions. Cost for N rows: exact up to 20k rows (N² × 128
-multiply-adds), above that an inverted file of about 2 √N cells of which 20 are looked at (12 · N · √N × 128),
-whose vectors are held in half precision (256 bytes a row).
+Cosine on a centred projection to at most 128 dimensions. Rows of equal content are searched for once. Cost for N
+contents: exact up to 20k (N² × 128 multiply-adds), above that an inverted file of about 2 √N cells of which 20 are
+looked at (12 · N · √N × 128), whose vectors are held in half precision (256 bytes each).
 """
 
 from __future__ import annotations
